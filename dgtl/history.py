@@ -1,0 +1,234 @@
+"""The history: all trials kept so far, as append-only JSON lines.
+
+A file holds four kinds of record, told apart by ``type``: a ``task`` with its ``space``, a
+``provenance``, and ``trial`` lines that refer to both. It is written one line at a time and
+flushed, so that killing a run loses at most the trial in flight. Files ending in ``.xz`` are read
+the same way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import lzma
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgtl.records import Hardware, Provenance, Task, Trial
+from dgtl.space import DesignSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+SHIPPED = Path(__file__).parent / "data"
+"""Folder of the history that comes with the program."""
+
+
+class HistoryError(ValueError):
+    """A history that is missing or cannot be understood; the message says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceTask:
+    """One task of a history, with what was tried on it.
+
+    Args:
+        task: the task.
+        space: its design space.
+        trials: its trials, failures included, in the order of measurement.
+    """
+
+    task: Task
+    space: DesignSpace
+    trials: tuple[Trial, ...]
+
+    @property
+    def ok_trials(self) -> tuple[Trial, ...]:
+        """Trials that ran: the only ones a cost model may see."""
+        return tuple(trial for trial in self.trials if trial.ok)
+
+    def configs(self) -> NDArray[np.int32]:
+        """Configurations [N, K] of `ok_trials`."""
+        return self.space.parse_all([trial.config for trial in self.ok_trials])
+
+    def gflops(self) -> NDArray[np.float64]:
+        """Throughput [N] of `ok_trials`, in GFLOPS."""
+        return np.array([self.task.gflops(trial.latency_s) for trial in self.ok_trials])
+
+
+class History:
+    """Tasks with their trials, from one or more files."""
+
+    def __init__(self) -> None:
+        self.provenances: dict[str, Provenance] = {}
+        self._tasks: dict[str, tuple[Task, DesignSpace]] = {}
+        self._trials: dict[str, list[Trial]] = {}
+
+    @classmethod
+    def read(cls, *paths: Path) -> History:
+        """All records of ``paths``, files or folders of ``.jsonl`` and ``.jsonl.xz``.
+
+        Raises:
+            HistoryError: a path does not exist, or holds a line that is no record. A damaged last
+                line of a plain file, as a killed run leaves it, is a warning only.
+        """
+        history = cls()
+        for path in paths:
+            for file in _files(path):
+                for record in _read_lines(file):
+                    history.add(record)
+        return history
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Takes in one record as read from JSON."""
+        if record["type"] == "task":
+            task = Task.from_json(record)
+            self._tasks[task.key] = (task, DesignSpace.from_json(record["space"]))
+        elif record["type"] == "provenance":
+            provenance = Provenance.from_json(record)
+            self.provenances[provenance.id] = provenance
+        elif record["type"] == "trial":
+            trial = Trial.from_json(record)
+            self._trials.setdefault(trial.task, []).append(trial)
+        else:
+            raise ValueError(f"unknown record type '{record['type']}'")
+
+    def __iter__(self) -> Iterator[SourceTask]:
+        """Every task with at least one trial."""
+        for key, trials in self._trials.items():
+            if key not in self._tasks:
+                raise HistoryError(f"trials of task {key} without the task itself")
+            yield SourceTask(*self._tasks[key], tuple(trials))
+
+    def trials(self, task_key: str) -> list[Trial]:
+        """Trials of one task, in the order of measurement."""
+        return list(self._trials.get(task_key, []))
+
+    @property
+    def n_trials(self) -> int:
+        """Trials of all tasks, failures included."""
+        return sum(len(trials) for trials in self._trials.values())
+
+    def sources(self, hardware: Hardware, exclude_shapes: Iterable[str] = ()) -> list[SourceTask]:
+        """The tasks that a target on ``hardware`` may learn from.
+
+        Those measured on the same processor and kind of target, with any number of cores, and
+        whose shape is none of ``exclude_shapes``.
+
+        Raises:
+            HistoryError: there are trials, but all of other hardware.
+        """
+        same = [
+            source
+            for source in self
+            if source.task.hardware.name == hardware.name
+            and source.task.hardware.kind == hardware.kind
+        ]
+        if not same and self.n_trials:
+            names = sorted({source.task.hardware.name for source in self})
+            raise HistoryError(
+                f"the history is of other hardware ({', '.join(names)}; this is {hardware.name}): "
+                "collect one here with scripts/collect_history.py, or set history.hardware=any"
+            )
+        excluded = set(exclude_shapes)
+        return [source for source in same if source.task.shape_key not in excluded]
+
+
+class TrialLog:
+    """Appends records to a history file, one flushed line each.
+
+    Args:
+        path: the file; made if absent. A damaged last line, as a killed run leaves it, is moved to
+            ``<name>.damaged`` with a warning.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _set_aside_damaged_tail(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> TrialLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+        self._file.flush()
+
+    def task(self, task: Task, space: DesignSpace) -> None:
+        self._append({**task.to_json(), "space": space.to_json()})
+
+    def provenance(self, provenance: Provenance) -> None:
+        self._append(provenance.to_json())
+
+    def trial(self, trial: Trial) -> None:
+        self._append(trial.to_json())
+
+
+def pack(source: Path, target: Path) -> None:
+    """Compresses a history file, e.g. for shipping; times rounded to five digits."""
+    lines = []
+    for record in _read_lines(source):
+        if record["type"] == "trial":
+            record = {k: _rounded(v) for k, v in record.items()}
+        lines.append(json.dumps(record, separators=(",", ":")))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with lzma.open(target, "wt", encoding="utf-8", preset=9 | lzma.PRESET_EXTREME) as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 1) if value > 1e8 else float(f"{value:.5g}")
+    return [_rounded(v) for v in value] if isinstance(value, list) else value
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.xz")])
+    if not path.exists():
+        raise HistoryError(f"history {path}: no such file or folder")
+    return [path]
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        data = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
+    except (OSError, lzma.LZMAError, EOFError) as error:
+        raise HistoryError(f"history {path} cannot be read: {error}") from error
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            record["type"]
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                warnings.warn(f"{path}: the last line is damaged and left out", stacklevel=2)
+                continue
+            raise HistoryError(f"history {path}, line {number} is damaged: {error}") from error
+        yield record
+
+
+def _set_aside_damaged_tail(path: Path) -> None:
+    data = path.read_bytes()
+    end = data.rfind(b"\n") + 1
+    tail = data[end:]
+    if not tail:
+        return
+    aside = path.with_name(path.name + ".damaged")
+    with aside.open("ab") as file:
+        file.write(tail + b"\n")
+    with path.open("r+b") as file:
+        file.truncate(end)
+    warnings.warn(f"{path}: the last line was damaged and is now in {aside.name}", stacklevel=3)

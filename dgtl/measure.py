@@ -1,0 +1,120 @@
+"""Measurement as a protocol: configurations in, trials out.
+
+Implementations: this machine (`dgtl.tvm.measure.LocalMeasurer`) and a recorded table
+(`ReplayMeasurer`), whose recorded seconds drive a simulated clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from dgtl.records import Status, Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from dgtl.records import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class MeasureOptions:
+    """How candidates are built and timed.
+
+    Args:
+        repeats: timings per candidate; its throughput comes from their median.
+        min_repeat_ms: least duration of one timing; the kernel runs as often as that takes.
+        build_timeout_s, run_timeout_s: limits for one candidate, queueing not counted.
+        quick_factor: a candidate whose first run takes this many times the task's best latency is
+            not repeated; its trial says `quick`.
+    """
+
+    repeats: int = 3
+    min_repeat_ms: float = 20.0
+    build_timeout_s: float = 20.0
+    run_timeout_s: float = 10.0
+    quick_factor: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"measure.repeats={self.repeats}: at least 1")
+        for name in ("min_repeat_ms", "build_timeout_s", "run_timeout_s", "quick_factor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"measure.{name}={getattr(self, name)}: must be positive")
+
+
+class Measurer(Protocol):
+    """Measures configurations of a task, all of a call as one batch."""
+
+    def measure(
+        self,
+        task: Task,
+        configs: Sequence[str],
+        *,
+        best_s: float,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> list[Trial]:
+        """One trial per configuration key, in order.
+
+        Args:
+            task: what they belong to.
+            configs: text keys.
+            best_s: the task's best latency so far [s], infinite if none: decides which are `quick`.
+            on_trial: called with each trial as soon as it is complete, in order of completion.
+        """
+        ...
+
+    def clock(self) -> float:
+        """Seconds on the clock that search time is counted by."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ReplayMeasurer:
+    """Answers from recorded trials, in simulated time.
+
+    Args:
+        table: recorded trials by (task key, configuration key).
+    """
+
+    def __init__(self, table: Mapping[tuple[str, str], Trial]):
+        self._table = table
+        self._replayed_s = 0.0
+
+    @classmethod
+    def of(cls, trials: Iterable[Trial]) -> ReplayMeasurer:
+        """Replays ``trials``; of several of one configuration, the first."""
+        table: dict[tuple[str, str], Trial] = {}
+        for trial in trials:
+            table.setdefault((trial.task, trial.config), trial)
+        return cls(table)
+
+    def measure(
+        self,
+        task: Task,
+        configs: Sequence[str],
+        *,
+        best_s: float,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> list[Trial]:
+        """As `Measurer.measure`; a configuration that was never recorded is `invalid`."""
+        trials = []
+        for config in configs:
+            trial = self._table.get((task.key, config))
+            if trial is None:
+                error = "not in the recorded table"
+                trial = Trial(task.key, config, Status.INVALID, error=error)
+            self._replayed_s += trial.build_s + trial.run_s
+            trials.append(trial)
+            if on_trial is not None:
+                on_trial(trial)
+        return trials
+
+    def clock(self) -> float:
+        """Recorded build and run seconds, plus what this process really spent between them."""
+        return time.perf_counter() + self._replayed_s
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,40 @@
+"""Cost models: predict the throughput of a configuration from its features.
+
+One protocol (`dgtl.models.base.CostModel`), two models: the deep Gaussian process of the paper
+(`dgtl.models.dgp.DeepGP`) and the gradient-boosted trees it is compared with
+(`dgtl.models.xgb.XGBModel`). Import each from its own module: this package stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+
+from dgtl.models.base import CostModel, Prediction, read_config
+
+# GPflow and GPflux are written for Keras 2, and TensorFlow reads both when it is first imported;
+# every module that imports it lies in this package, so this line always comes first.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+__all__ = ["CostModel", "Prediction", "load_model"]
+
+_KINDS = {
+    "dgp": ("dgtl.models.dgp", "DeepGP"),
+    "xgb": ("dgtl.models.xgb", "XGBModel"),
+}
+
+
+def load_model(folder: Path) -> CostModel:
+    """Read whichever model `CostModel.save` wrote to `folder`.
+
+    Raises:
+        ValueError: `folder` holds no model, one of an unknown kind, or a damaged one.
+    """
+    kind = read_config(folder)["kind"]
+    if kind not in _KINDS:
+        raise ValueError(f"{folder}: unknown kind of model {kind!r}; known: {sorted(_KINDS)}")
+    module, name = _KINDS[kind]
+    model: CostModel = getattr(importlib.import_module(module), name).load(folder)
+    return model

@@ -1,0 +1,206 @@
+"""All that a trained deep GP is: named arrays, and how they lie on disk.
+
+The arrays are the model. GPflux trains them (dgp_layers.py, dgp_train.py), numpy predicts with
+them (dgp_predict.py) and re-centres them on a target task (dgp_map.py), so that loading and
+predicting never import TensorFlow.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+KernelName = Literal["matern52", "rbf"]
+
+KERNEL_NAMES: tuple[KernelName, ...] = ("matern52", "rbf")
+
+
+@dataclass(frozen=True)
+class DGPConfig:
+    """How a deep GP is built and trained. Defaults: about a minute for 12,000 x 80 on 4 cores.
+
+    Args:
+        layers: number of GP layers; one is a sparse variational GP.
+        hidden: width of the hidden layers, at most that of their inputs.
+        inducing: inducing points of a layer, at most the number of distinct rows.
+        kernel: stationary kernel with one length scale for each input.
+        steps: steps of Adam.
+        batch: rows of a minibatch.
+        learning_rate: that of Adam at the first step, falling to zero along a cosine.
+        jitter: added to the diagonal of the kernel matrix of the inducing points.
+        noise_floor: least variance of the likelihood, in units of the target's variance.
+        inner_variance: what a prediction does with the uncertainty of the hidden layers: leave
+            it out (`ignore`), or carry it through to first order (`linearise`, slower).
+    """
+
+    layers: int = 2
+    hidden: int = 8
+    inducing: int = 128
+    kernel: KernelName = "matern52"
+    steps: int = 1500
+    batch: int = 512
+    learning_rate: float = 0.01
+    jitter: float = 1e-6
+    noise_floor: float = 1e-4
+    inner_variance: Literal["ignore", "linearise"] = "ignore"
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "hidden", "inducing", "steps", "batch"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"DGPConfig.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "jitter", "noise_floor"):
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"DGPConfig.{name} must be positive, got {getattr(self, name)}")
+        if self.kernel not in KERNEL_NAMES:
+            raise ValueError(f"DGPConfig.kernel must be one of {KERNEL_NAMES}, got {self.kernel!r}")
+        if self.inner_variance not in ("ignore", "linearise"):
+            raise ValueError(f"DGPConfig.inner_variance: unknown {self.inner_variance!r}")
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """One sparse GP layer, D inputs to R outputs, which share the kernel.
+
+    The inducing outputs are whitened, u = L v with L L^T = K(Z, Z), and q(v_r) =
+    N(q_mu[:, r], q_sqrt[r] q_sqrt[r]^T); the mean function is x `mean_a` + `mean_b`.
+    """
+
+    variance: Array  # []
+    lengthscales: Array  # [D]
+    inducing: Array  # [M, D]
+    q_mu: Array  # [M, R]
+    q_sqrt: Array  # [R, M, M], lower triangular
+    mean_a: Array  # [D, R]
+    mean_b: Array  # [R]
+
+
+LAYER_FIELDS = ("variance", "lengthscales", "inducing", "q_mu", "q_sqrt", "mean_a", "mean_b")
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardisation, fixed by the source data alone.
+
+    Columns that are constant there are dropped: nothing was learned about them, and a target
+    task may set them to anything.
+    """
+
+    width: int
+    columns: NDArray[np.int64]  # [D] those kept
+    x_mean: Array  # [D]
+    x_std: Array  # [D]
+    y_mean: float
+    y_std: float
+
+    @classmethod
+    def of(cls, x: Array, y: Array) -> Scaler:
+        """That of features [N, width] and targets [N].
+
+        Raises:
+            ValueError: every column is constant.
+        """
+        mean, std = x.mean(axis=0), x.std(axis=0)
+        columns = np.flatnonzero(std > 1e-9 * np.maximum(1.0, np.abs(mean)))
+        if len(columns) == 0:
+            raise ValueError("every feature is constant: there is nothing to learn from")
+        y_std = float(y.std())
+        # Equal targets carry no scale; 1 leaves them in units of log2 GFLOPS.
+        y_std = y_std if y_std > 1e-9 else 1.0
+        return cls(x.shape[1], columns, mean[columns], std[columns], float(y.mean()), y_std)
+
+    def inputs(self, x: Array) -> Array:
+        """[N, width] to standardised [N, D]."""
+        return np.asarray((x[:, self.columns] - self.x_mean) / self.x_std)
+
+    def targets(self, y: Array) -> Array:
+        """log2 GFLOPS [N] to standardised [N]."""
+        return (y - self.y_mean) / self.y_std
+
+
+@dataclass(frozen=True)
+class DGPState:
+    """A trained model: layers, likelihood variance (in standardised units), scaler, jitter."""
+
+    layers: tuple[LayerState, ...]
+    noise: float
+    scaler: Scaler
+    jitter: float
+    kernel: KernelName
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Every array under its canonical name, as saved; the kernel is part of the config."""
+        named: dict[str, NDArray[np.generic]] = {
+            "scaler.width": np.asarray(self.scaler.width),
+            "scaler.columns": self.scaler.columns,
+            "scaler.x_mean": self.scaler.x_mean,
+            "scaler.x_std": self.scaler.x_std,
+            "scaler.y": np.asarray([self.scaler.y_mean, self.scaler.y_std]),
+            "noise": np.asarray(self.noise),
+            "jitter": np.asarray(self.jitter),
+        }
+        for i, layer in enumerate(self.layers):
+            named |= {f"layer{i}.{field}": getattr(layer, field) for field in LAYER_FIELDS}
+        return named
+
+    @classmethod
+    def from_arrays(
+        cls, named: dict[str, NDArray[np.generic]], layers: int, kernel: KernelName
+    ) -> DGPState:
+        """The inverse of `arrays`.
+
+        Raises:
+            ValueError: names are missing or unknown, shapes disagree, values are not finite.
+        """
+        names = {f"layer{i}.{field}" for i in range(layers) for field in LAYER_FIELDS}
+        names |= {f"scaler.{field}" for field in ("width", "columns", "x_mean", "x_std", "y")}
+        names |= {"noise", "jitter"}
+        if set(named) != names:
+            raise ValueError(f"arrays missing or unknown: {sorted(names ^ set(named))}")
+        if not all(np.isfinite(array).all() for array in named.values()):  # type: ignore[call-overload]
+            raise ValueError("arrays hold nan or inf")
+        width = int(named["scaler.width"])  # type: ignore[call-overload]
+        y_mean, y_std = (float(v) for v in named["scaler.y"])
+        scaler = Scaler(
+            width,
+            named["scaler.columns"].astype(np.int64),
+            named["scaler.x_mean"].astype(np.float64),
+            named["scaler.x_std"].astype(np.float64),
+            y_mean,
+            y_std,
+        )
+        states = tuple(
+            LayerState(**{f: named[f"layer{i}.{f}"].astype(np.float64) for f in LAYER_FIELDS})
+            for i in range(layers)
+        )
+        inputs = len(scaler.columns)
+        for i, layer in enumerate(states):
+            m, r = layer.q_mu.shape
+            expected = ((), (inputs,), (m, inputs), (m, r), (r, m, m), (inputs, r), (r,))
+            if tuple(getattr(layer, f).shape for f in LAYER_FIELDS) != expected:
+                raise ValueError(f"shapes of layer {i} disagree")
+            inputs = r
+        return cls(states, float(named["noise"]), scaler, float(named["jitter"]), kernel)  # type: ignore[arg-type]
+
+
+def write_arrays(path: Path, state: DGPState) -> None:
+    """Write the arrays of `state` as a compressed npz."""
+    np.savez_compressed(path, **state.arrays())  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path, layers: int, kernel: KernelName) -> DGPState:
+    """Read what `write_arrays` wrote.
+
+    Raises:
+        ValueError: the file is missing, damaged or another's.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return DGPState.from_arrays(dict(stored), layers, kernel)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not the parameters of this model ({error})") from error

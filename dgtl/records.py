@@ -1,0 +1,253 @@
+"""What is kept: tasks, configurations, trials, as frozen dataclasses with JSON in and out.
+
+Nothing here knows TVM, a model or a tuner; every other part speaks in these words (GLOSSARY.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import math
+import statistics
+from typing import Any
+
+SCHEMA = 1
+"""Version of every record written; a reader refuses a newer one."""
+
+
+class Status(enum.StrEnum):
+    """How a trial ended. A failure is a value: it costs its time and is kept."""
+
+    OK = "ok"
+    INVALID = "invalid"
+    BUILD_ERROR = "build_error"
+    BUILD_TIMEOUT = "build_timeout"
+    RUN_ERROR = "run_error"
+    RUN_TIMEOUT = "run_timeout"
+    WRONG_RESULT = "wrong_result"
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """The machine that runs the kernels.
+
+    Args:
+        name: identity of the processor, e.g. ``amd-epyc-znver4``; part of every provenance.
+        target: the TVM target as text.
+        num_cores: cores that a kernel may use.
+    """
+
+    name: str
+    target: str
+    num_cores: int
+
+    @property
+    def kind(self) -> str:
+        """``llvm``, ``cuda``...: the family of targets, which fixes the sketches."""
+        return str(self.target).split('"kind": "')[-1].split('"')[0].split(" ")[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One loop of the task's main block: its extent, spatial (``S``) or reduction (``R``)."""
+
+    name: str
+    extent: int
+    kind: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """One buffer that the main block touches, as an affine map of the axes.
+
+    Args:
+        buffer: its name.
+        shape: extents of the buffer [n_dims].
+        strides: per dimension, one coefficient per axis [n_dims][n_axes].
+        item_bytes: size of one element.
+        constant: true for weights, whose layout is free.
+        write: true for the output.
+    """
+
+    buffer: str
+    shape: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
+    item_bytes: int
+    constant: bool
+    write: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One distinct tunable layer of a workload on one hardware.
+
+    Args:
+        key: identity in the history: same key, same computation on the same hardware.
+        name: how the workload calls it.
+        kind: ``conv2d``, ``depthwise_conv2d`` or ``dense``.
+        axes: loops of the main block, outermost first.
+        accesses: buffers of the main block, inputs first, output last.
+        flops: floating-point operations of one run.
+        hardware: where it runs.
+        weight: how often the workload runs it (not part of its identity).
+    """
+
+    key: str
+    name: str
+    kind: str
+    axes: tuple[Axis, ...]
+    accesses: tuple[Access, ...]
+    flops: float
+    hardware: Hardware
+    weight: int = 1
+
+    @property
+    def shape_key(self) -> str:
+        """Text of the main block's shape: equal for layers that differ in epilogue only.
+
+        Transfer leaves out source tasks whose ``shape_key`` is one of the target workload's, so
+        that a workload never learns from its own layers.
+        """
+        return shape_key(self.kind, self.axes, self.accesses)
+
+    def gflops(self, latency_s: float) -> float:
+        """Throughput [GFLOPS] of a run of ``latency_s`` seconds."""
+        return self.flops / latency_s / 1e9
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "task", "schema": SCHEMA, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Task:
+        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
+        check_schema(record)
+        return cls(
+            key=record["key"],
+            name=record["name"],
+            kind=record["kind"],
+            axes=tuple(Axis(**axis) for axis in record["axes"]),
+            accesses=tuple(
+                Access(
+                    buffer=a["buffer"],
+                    shape=tuple(a["shape"]),
+                    strides=tuple(tuple(row) for row in a["strides"]),
+                    item_bytes=a["item_bytes"],
+                    constant=a["constant"],
+                    write=a["write"],
+                )
+                for a in record["accesses"]
+            ),
+            flops=record["flops"],
+            hardware=Hardware(**record["hardware"]),
+            weight=record["weight"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One configuration tried on hardware.
+
+    Args:
+        task: key of the task.
+        config: text key of the configuration (`DesignSpace.key`).
+        status: how it ended.
+        run_times_s: raw seconds per run, one per repeat; empty when it did not run.
+        build_s, run_s: wall-clock seconds that building and running cost the search.
+        model_s: seconds spent in cost model and search to propose it, its share of the batch.
+        quick: true when the first run was so slow that it was not repeated to full precision.
+        error: message of a failure.
+        stage: which part of the tuner proposed it, e.g. ``tuning_set``.
+        timestamp: seconds since the epoch at its end.
+        provenance: id of the provenance record that it was measured under.
+    """
+
+    task: str
+    config: str
+    status: Status
+    run_times_s: tuple[float, ...] = ()
+    build_s: float = 0.0
+    run_s: float = 0.0
+    model_s: float = 0.0
+    quick: bool = False
+    error: str = ""
+    stage: str = ""
+    timestamp: float = 0.0
+    provenance: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.status is Status.OK
+
+    def replace(self, **changes: Any) -> Trial:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    @property
+    def latency_s(self) -> float:
+        """Median run time [s]; infinite for a failure, so that it is never the best."""
+        return statistics.median(self.run_times_s) if self.ok else math.inf
+
+    def to_json(self) -> dict[str, Any]:
+        """Only fields that differ from their default, so that a history stays small."""
+        record: dict[str, Any] = {"type": "trial", "schema": SCHEMA}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.default is dataclasses.MISSING or value != field.default:
+                record[field.name] = value
+        return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Trial:
+        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
+        check_schema(record)
+        fields = {k: v for k, v in record.items() if k not in ("type", "schema")}
+        fields["status"] = Status(fields["status"])
+        fields["run_times_s"] = tuple(fields.get("run_times_s", ()))
+        return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a run of the program measured under; trials refer to it by ``id``."""
+
+    id: str
+    hardware: Hardware
+    seed: int
+    versions: dict[str, str]
+    revision: str
+    measure: dict[str, Any]
+    timestamp: float
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "provenance", "schema": SCHEMA, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Provenance:
+        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
+        check_schema(record)
+        fields = {k: v for k, v in record.items() if k not in ("type", "schema")}
+        return cls(**{**fields, "hardware": Hardware(**fields["hardware"])})
+
+
+def shape_key(kind: str, axes: tuple[Axis, ...], accesses: tuple[Access, ...]) -> str:
+    """Kind, extents and the non-unit coefficients (strides, dilations) of the main block."""
+    extents = "x".join(str(axis.extent) for axis in axes)
+    steps = sorted(
+        {
+            (axis, coefficient)
+            for access in accesses
+            for row in access.strides
+            for axis, coefficient in enumerate(row)
+            if coefficient > 1
+        }
+    )
+    suffix = "".join(f"_{axes[a].name}*{c}" for a, c in steps if axes[a].extent > 1)
+    return f"{kind}_{extents}{suffix}"
+
+
+def check_schema(record: dict[str, Any]) -> None:
+    """Raises ValueError if ``record`` was written by a newer program."""
+    if record.get("schema", 0) > SCHEMA:
+        raise ValueError(
+            f"record schema {record['schema']} is newer than this program's ({SCHEMA}): update dgtl"
+        )

@@ -1,0 +1,206 @@
+"""The design space of a task: knobs, and configurations as arrays of knob indices.
+
+numpy only: searching never touches TVM. A configuration of a space with K knobs is a row of K
+indices; whole batches [N, K] are sampled, mutated and keyed at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Configurations = NDArray[np.int32]
+"""Configurations [N, K]: one index per knob."""
+
+SPACE_SCHEMA = 1
+
+
+@functools.cache
+def factorisations(extent: int, parts: int, max_inner: int) -> tuple[tuple[int, ...], ...]:
+    """Ordered factorisations of ``extent`` into ``parts`` factors, the last at most ``max_inner``.
+
+    In lexicographic order, which makes knob indices stable between programs.
+    """
+    if parts == 1:
+        return ((extent,),) if extent <= max_inner else ()
+    return tuple(
+        (outer, *rest)
+        for outer in range(1, extent + 1)
+        if extent % outer == 0
+        for rest in factorisations(extent // outer, parts - 1, max_inner)
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Knob:
+    """One choice of a design space.
+
+    Args:
+        name: e.g. ``tile_w``.
+        role: ``sketch``, ``tile``, ``unroll``, ``location`` or ``other``: what features make of it.
+        options: one tuple per option [n_options][n_parts].
+        axis: index of the task's axis that a tile splits, -1 otherwise.
+        split: (extent, parts, max_inner) of a tile, from which its options follow.
+    """
+
+    name: str
+    role: str
+    options: tuple[tuple[int, ...], ...]
+    axis: int = -1
+    split: tuple[int, int, int] | None = None
+
+    @classmethod
+    def tile(cls, name: str, axis: int, extent: int, parts: int, max_inner: int) -> Knob:
+        """All ordered perfect tilings of an axis."""
+        options = factorisations(extent, parts, max_inner)
+        return cls(name, "tile", options, axis, (extent, parts, max_inner))
+
+    @classmethod
+    def choice(cls, name: str, role: str, values: tuple[int, ...]) -> Knob:
+        """A choice between single values."""
+        return cls(name, role, tuple((value,) for value in values))
+
+    def __len__(self) -> int:
+        return len(self.options)
+
+    @functools.cached_property
+    def table(self) -> NDArray[np.int64]:
+        """Options as an array [n_options, n_parts]."""
+        return np.asarray(self.options, dtype=np.int64)
+
+    def to_json(self) -> dict[str, Any]:
+        record: dict[str, Any] = {"name": self.name, "role": self.role}
+        if self.split is not None:
+            return {**record, "axis": self.axis, "split": list(self.split)}
+        return {**record, "values": [option[0] for option in self.options]}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Knob:
+        if "split" in record:
+            return cls.tile(record["name"], record["axis"], *record["split"])
+        return cls.choice(record["name"], record["role"], tuple(record["values"]))
+
+
+class DesignSpace:
+    """All deployment configurations of a task.
+
+    Args:
+        knobs: the choices, the sketch first where there is more than one kind of schedule.
+        structure: the tile levels from outermost to innermost, e.g. ``SSRSRS``: the p-th ``S`` is
+            the p-th part of every spatial tile, the p-th ``R`` of every reduction tile.
+    """
+
+    def __init__(self, knobs: tuple[Knob, ...], structure: str):
+        empty = [knob.name for knob in knobs if len(knob) == 0]
+        if empty:
+            raise ValueError(f"knobs without options: {', '.join(empty)}")
+        self.knobs = knobs
+        self.structure = structure
+        self.sizes = np.array([len(knob) for knob in knobs], dtype=np.int64)
+        self._free = np.flatnonzero(self.sizes > 1)
+
+    @property
+    def size(self) -> int:
+        """Number of configurations (exact, of any magnitude)."""
+        return math.prod(int(n) for n in self.sizes)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def sample(self, rng: np.random.Generator, n: int) -> Configurations:
+        """``n`` configurations [n, K], each knob uniform; repeats are possible."""
+        return rng.integers(0, self.sizes, size=(n, len(self.knobs)), dtype=np.int32)
+
+    def sample_distinct(self, rng: np.random.Generator, n: int) -> Configurations:
+        """At most ``n`` distinct configurations [<=n, K]; all of them if the space is that small."""
+        if self.size <= n:
+            return self.at(np.arange(self.size))
+        found = self.unique(self.sample(rng, n))
+        while len(found) < n:
+            found = self.unique(np.concatenate([found, self.sample(rng, n - len(found))]))
+        return found[:n]
+
+    def neighbours(self, rng: np.random.Generator, configs: Configurations) -> Configurations:
+        """One neighbour per row [N, K]: one random knob takes another random value."""
+        proposals = configs.copy()
+        if len(self._free) == 0:
+            return proposals
+        rows = np.arange(len(configs))
+        knobs = self._free[rng.integers(0, len(self._free), size=len(configs))]
+        sizes = self.sizes[knobs]
+        # A shift in 1..size-1, modulo size, is uniform over the other values.
+        shift = 1 + (rng.random(len(configs)) * (sizes - 1)).astype(np.int64)
+        proposals[rows, knobs] = (configs[rows, knobs] + shift) % sizes
+        return proposals
+
+    def unique(self, configs: Configurations) -> Configurations:
+        """Distinct rows, in order of first appearance."""
+        _, first = np.unique(configs, axis=0, return_index=True)
+        return configs[np.sort(first)]
+
+    def index(self, configs: Configurations) -> list[int]:
+        """Rank of each configuration: mixed radix, the first knob least significant."""
+        radix = [1]
+        for n in self.sizes[:-1]:
+            radix.append(radix[-1] * int(n))
+        return [sum(int(i) * r for i, r in zip(row, radix, strict=True)) for row in configs]
+
+    def at(self, indices: Any) -> Configurations:
+        """Configurations [N, K] of given ranks: inverse of `index`."""
+        rows = []
+        for rank in indices:
+            rest, row = int(rank), []
+            for n in self.sizes:
+                rest, digit = divmod(rest, int(n))
+                row.append(digit)
+            if rest or int(rank) < 0:
+                raise ValueError(f"index {rank} lies outside a space of {self.size} configurations")
+            rows.append(row)
+        return np.array(rows, dtype=np.int32).reshape(-1, len(self.knobs))
+
+    def key(self, config: NDArray[np.integer]) -> str:
+        """Stable text of one configuration [K]: its knob indices, joined by dots."""
+        return ".".join(str(int(i)) for i in config)
+
+    def keys(self, configs: Configurations) -> list[str]:
+        """`key` of each row."""
+        return [self.key(row) for row in configs]
+
+    def parse(self, key: str) -> NDArray[np.int32]:
+        """Configuration [K] of a text key. Raises ValueError if the key is not of this space."""
+        try:
+            config = np.array([int(part) for part in key.split(".")], dtype=np.int32)
+        except ValueError:
+            config = np.empty(0, dtype=np.int32)
+        if len(config) != len(self.knobs) or (config < 0).any() or (config >= self.sizes).any():
+            raise ValueError(f"'{key}' is no configuration of this space ({len(self.knobs)} knobs)")
+        return config
+
+    def parse_all(self, keys: list[str]) -> Configurations:
+        """`parse` of each key, as [N, K]."""
+        return np.array([self.parse(k) for k in keys], dtype=np.int32).reshape(-1, len(self.knobs))
+
+    def values(self, config: NDArray[np.integer]) -> dict[str, tuple[int, ...]]:
+        """What a configuration [K] chooses, by knob name."""
+        return {knob.name: knob.options[int(i)] for knob, i in zip(self.knobs, config, strict=True)}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "type": "space",
+            "schema": SPACE_SCHEMA,
+            "structure": self.structure,
+            "knobs": [knob.to_json() for knob in self.knobs],
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> DesignSpace:
+        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
+        if record.get("schema", 0) > SPACE_SCHEMA:
+            raise ValueError(f"space schema {record['schema']} is newer than this program's")
+        knobs = tuple(Knob.from_json(knob) for knob in record["knobs"])
+        return cls(knobs, record["structure"])

@@ -1,0 +1,63 @@
+"""This machine: its name, its target, and what it can run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import tvm
+
+from dgtl.records import Hardware
+
+
+def detect(num_cores: int | None = None, kind: str = "llvm") -> Hardware:
+    """The processor that this process runs on.
+
+    Args:
+        num_cores: cores that kernels may use; all that this process may use if None.
+        kind: ``llvm``.
+
+    Raises:
+        ValueError: a kind this machine cannot run, or more cores than it has.
+    """
+    if kind != "llvm":
+        require(kind)
+    available = len(os.sched_getaffinity(0))
+    cores = available if num_cores is None else num_cores
+    if not 1 <= cores <= available:
+        raise ValueError(f"hardware.num_cores={cores}: this machine offers 1 to {available}")
+    mcpu = tvm.target.codegen.llvm_get_system_cpu()
+    target = json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": cores})
+    return Hardware(f"{_cpu_model()}-{mcpu}", target, cores)
+
+
+def require(kind: str) -> None:
+    """Raises ValueError unless this machine can run kernels of target ``kind``."""
+    try:
+        present = tvm.device(kind, 0).exist
+    except (ValueError, RuntimeError, KeyError):
+        present = False
+    if not present:
+        raise ValueError(f"hardware.kind={kind}: this machine has no such device; use kind=llvm")
+
+
+def require_linker() -> None:
+    """Raises ValueError where no C++ compiler is found, which TVM needs to link kernels."""
+    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        raise ValueError("no C++ compiler found: TVM links kernels with g++ or clang++, install one")
+
+
+def versions() -> dict[str, str]:
+    """Versions that a measurement depends on."""
+    llvm = tvm.target.codegen.llvm_version_major()
+    return {"tvm": tvm.__version__, "llvm": str(llvm)}
+
+
+def _cpu_model() -> str:
+    text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    name = match.group(1) if match else "cpu"
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

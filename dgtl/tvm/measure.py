@@ -1,0 +1,233 @@
+"""Measuring on this machine: warm builders, then one runner with the machine to itself."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import tvm
+from filelock import FileLock
+from tvm.support.popen_pool import PopenPoolExecutor
+
+from dgtl.measure import MeasureOptions
+from dgtl.records import Status, Trial
+from dgtl.tvm import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
+
+    from dgtl.records import Hardware, Task
+
+WRONG_ABOVE = 1e-3
+"""Relative error from which a result counts as wrong: sums of 4,608 float32 products in another
+order differ by about 1e-6."""
+
+
+class LocalMeasurer:
+    """Builds in warm processes on all cores, then runs one candidate at a time.
+
+    Builds and runs never overlap, and a lock shared by all dgtl processes of the machine keeps two
+    of them from disturbing each other. Use it as a context manager or call `close`.
+
+    Args:
+        hardware: what is measured.
+        functions: the fused function of each task, by task key.
+        options: repeats, timeouts.
+    """
+
+    def __init__(
+        self,
+        hardware: Hardware,
+        functions: dict[str, tvm.ir.IRModule],
+        options: MeasureOptions | None = None,
+    ):
+        self.hardware = hardware
+        self.options = options or MeasureOptions()
+        _sweep_stale()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"dgtl-{os.getpid()}-"))
+        self._files: dict[str, str] = {}
+        for number, (key, mod) in enumerate(functions.items()):
+            path = self._folder / f"{number}.json"
+            path.write_text(tvm.ir.save_json(mod))
+            self._files[key] = str(path)
+        self._count = 0
+        self._lock = FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock")
+        cores = len(os.sched_getaffinity(0))
+        self._builders = self._pool(cores, self.options.build_timeout_s)
+        self._runner = self._pool(1, self.options.run_timeout_s)
+        # The check runs an unscheduled function too, which may take a hundred times the tuned one.
+        self._checker = self._pool(1, 60 + self.options.build_timeout_s)
+
+    def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
+        return PopenPoolExecutor(
+            max_workers=count,
+            timeout=timeout_s,
+            initializer=workers.start,
+            initargs=(self.hardware.num_cores,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def __enter__(self) -> LocalMeasurer:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the workers and removes every file that was built."""
+        for pool in (self._builders, self._runner, self._checker):
+            pool.shutdown(wait=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def clock(self) -> float:
+        """Wall-clock seconds."""
+        return time.perf_counter()
+
+    def measure(
+        self,
+        task: Task,
+        configs: Sequence[str],
+        *,
+        best_s: float,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> list[Trial]:
+        """As `dgtl.measure.Measurer.measure`."""
+        with self._exclusive():
+            builds = [self._submit_build(task, config) for config in configs]
+            built = [
+                self._build_result(task, config, future)
+                for config, future in zip(configs, builds, strict=True)
+            ]
+            trials = []
+            for candidate in built:
+                trial = candidate if isinstance(candidate, Trial) else self._run(*candidate, best_s)
+                trial = trial.replace(timestamp=time.time())
+                best_s = min(best_s, trial.latency_s)
+                trials.append(trial)
+                if on_trial is not None:
+                    on_trial(trial)
+        return trials
+
+    def _submit_build(self, task: Task, config: str) -> Future:
+        self._count += 1
+        library = str(self._folder / f"candidate-{self._count}.so")
+        mod_file = self._files[task.key]
+        return self._builders.submit(
+            workers.build, mod_file, self.hardware.target, config, library
+        )
+
+    def _build_result(
+        self, task: Task, config: str, future: Future
+    ) -> Trial | tuple[Trial, workers.Built]:
+        timeout_s = self.options.build_timeout_s
+        trial = Trial(task.key, config, Status.OK)
+        try:
+            result = future.result()
+        except TimeoutError:
+            error = f"not built within {timeout_s} s"
+            return _failure(trial, Status.BUILD_TIMEOUT, error, build_s=timeout_s)
+        except Exception as error:
+            return _failure(trial, Status.BUILD_ERROR, error)
+        if isinstance(result, str):
+            return _failure(trial, Status.INVALID, result)
+        return trial.replace(build_s=result.build_s), result
+
+    def _run(self, trial: Trial, built: workers.Built, best_s: float) -> Trial:
+        options = self.options
+        quick_above_s = options.quick_factor * best_s
+        begin = time.perf_counter()
+        try:
+            timed = self._runner.submit(
+                workers.run,
+                built.library,
+                built.tensors,
+                options.repeats,
+                options.min_repeat_ms,
+                quick_above_s,
+            ).result()
+        except TimeoutError:
+            error = f"not run within {options.run_timeout_s} s"
+            failed = _failure(trial, Status.RUN_TIMEOUT, error, run_s=time.perf_counter() - begin)
+        except Exception as error:
+            failed = _failure(trial, Status.RUN_ERROR, error, run_s=time.perf_counter() - begin)
+        else:
+            return trial.replace(
+                run_times_s=timed.run_times_s, quick=timed.quick, run_s=timed.run_s
+            )
+        Path(built.library).unlink(missing_ok=True)
+        return failed
+
+    def check(self, task: Task, config: str) -> Trial | None:
+        """None if the configuration computes what the unscheduled function does, else a trial.
+
+        The trial has status `wrong_result`, or tells why the check itself failed.
+        """
+        trial = Trial(task.key, config, Status.WRONG_RESULT, timestamp=time.time())
+        target = self.hardware.target
+        with self._exclusive():
+            try:
+                error = self._checker.submit(
+                    workers.check, self._files[task.key], target, config
+                ).result()
+            except TimeoutError:
+                return _failure(trial, Status.RUN_TIMEOUT, "check not done in time")
+            except Exception as failure:
+                return _failure(trial, Status.RUN_ERROR, failure)
+        if error <= WRONG_ABOVE:
+            return None
+        return trial.replace(error=f"relative error {error:.2g}")
+
+    @contextlib.contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        with self._lock:
+            yield
+
+
+def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *arguments: object):
+    """Calls ``function`` in a fresh worker with the machine to itself, and ends the worker.
+
+    Raises:
+        TimeoutError: it took longer than ``timeout_s``.
+    """
+    pool = PopenPoolExecutor(
+        max_workers=1,
+        timeout=timeout_s,
+        initializer=workers.start,
+        initargs=(hardware.num_cores,),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock"):
+            return pool.submit(function, *arguments).result()
+    finally:
+        pool.shutdown(wait=True)
+
+
+def _failure(trial: Trial, status: Status, error: object, **seconds: float) -> Trial:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [repr(error)]
+    message = lines[-1].strip()[:300]
+    return trial.replace(status=status, error=message, **seconds)
+
+
+def _sweep_stale() -> None:
+    """Removes what a killed process left behind."""
+    for folder in Path(tempfile.gettempdir()).glob("dgtl-*-*"):
+        parts = folder.name.split("-")
+        if folder.is_dir() and parts[1].isdigit() and not psutil.pid_exists(int(parts[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def best_of(trials: Sequence[Trial]) -> float:
+    """Lowest latency [s] among trials, infinite if none is ok."""
+    return min((trial.latency_s for trial in trials), default=math.inf)

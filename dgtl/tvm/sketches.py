@@ -1,0 +1,235 @@
+"""Design spaces from TVM's sketches, and schedules from configurations.
+
+A sketch is a trace whose sampling instructions (ordered perfect tilings, unroll depth, compute
+location) are the knobs. Its structure is TVM's; which rules make it is ours: none of them names a
+tensor intrinsic, and the tilings are the same for every operator. A configuration becomes a
+schedule by replaying the trace with the knobs' decisions, and every schedule is an ordinary
+MetaSchedule trace that stock TVM can apply.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import tvm
+from tvm.s_tir import Schedule
+from tvm.s_tir import meta_schedule as ms
+from tvm.s_tir.meta_schedule import postproc as P
+from tvm.s_tir.meta_schedule import schedule_rule as R
+from tvm.s_tir.schedule import Trace
+
+from dgtl.space import DesignSpace, Knob
+from dgtl.tvm.tasks import main_block
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MAX_INNER = 64
+"""Largest innermost tile and vector [elements]."""
+
+STRUCTURE = {"llvm": "SSRSRS", "cuda": "SSSRRSRS"}
+ROOT, INLINE = -1, -2
+"""Compute locations that are no loop: a nest of its own, or inlined into the consumer."""
+
+
+def rules(kind: str) -> list[ms.ScheduleRule]:
+    """Schedule rules that make the sketches for targets of ``kind``."""
+    inline = functools.partial(
+        R.AutoInline,
+        into_producer=False,
+        into_consumer=True,
+        inline_const_tensor=True,
+        require_injective=True,
+        disallow_op=["tirx.exp"],
+    )
+    if kind == "llvm":
+        return [
+            inline(disallow_if_then_else=True, require_ordered=True),
+            R.InlineConstantScalars(),
+            R.MultiLevelTiling(
+                structure=STRUCTURE[kind],
+                max_innermost_factor=MAX_INNER,
+                reuse_write=R.ReuseType(req="may", levels=[1, 2], scope="global"),
+            ),
+            R.ParallelizeVectorizeUnroll(
+                max_jobs_per_core=16,
+                max_vectorize_extent=MAX_INNER,
+                unroll_max_steps=[0, 16, 64, 512],
+                unroll_explicit=True,
+            ),
+            R.RandomComputeLocation(),
+        ]
+    if kind == "cuda":
+        return [
+            inline(disallow_if_then_else=False, require_ordered=False),
+            R.InlineConstantScalars(),
+            R.MultiLevelTiling(
+                structure=STRUCTURE[kind],
+                tile_binds=["blockIdx.x", "vthread.x", "threadIdx.x"],
+                max_innermost_factor=MAX_INNER,
+                vector_load_lens=[1, 2, 3, 4, 8, 16],
+                reuse_read=R.ReuseType(req="must", levels=[4], scope="shared"),
+                reuse_write=R.ReuseType(req="must", levels=[3], scope="local"),
+            ),
+            inline(disallow_if_then_else=False, require_ordered=False, into_producer=True),
+            R.ParallelizeVectorizeUnroll(
+                max_jobs_per_core=-1,
+                max_vectorize_extent=-1,
+                unroll_max_steps=[0, 16, 64, 512, 1024],
+                unroll_explicit=True,
+            ),
+        ]
+    raise ValueError(f"no schedule rules for target kind '{kind}'")
+
+
+def postprocessors(kind: str) -> list[ms.Postproc]:
+    """Post-processors that every schedule goes through, in order."""
+    if kind == "llvm":
+        return [
+            P.DisallowDynamicLoop(),
+            P.RewriteParallelVectorizeUnroll(),
+            P.RewriteReductionBlock(),
+            P.RewriteLayout(),
+        ]
+    return [
+        P.DisallowDynamicLoop(),
+        P.RewriteCooperativeFetch(),
+        P.RewriteUnboundBlock(max_threadblocks=256),
+        P.RewriteParallelVectorizeUnroll(),
+        P.RewriteReductionBlock(),
+        P.VerifyGPUCode(),
+    ]
+
+
+class InvalidConfigurationError(ValueError):
+    """A configuration that TVM's post-processors refuse."""
+
+
+class ScheduleSpace:
+    """The design space of one fused function, with the way from configuration to schedule.
+
+    Args:
+        mod: the function, as ``main``.
+        target: what it is built for.
+    """
+
+    def __init__(self, mod: tvm.ir.IRModule, target: tvm.target.Target):
+        self.mod = mod
+        self.target = target
+        kind = target.kind.name
+        context = ms.TuneContext(
+            mod=mod,
+            target=target,
+            space_generator=ms.space_generator.PostOrderApply(
+                sch_rules=rules(kind), postprocs=postprocessors(kind), mutator_probs={}
+            ),
+            search_strategy="replay-trace",
+            rand_state=1,
+        )
+        self._context = context
+        self._sketches = [sketch.trace for sketch in context.generate_design_space()]
+        self._samples = [_sampling(sketch) for sketch in self._sketches]
+        self.space = self._design_space(STRUCTURE[kind])
+
+    def _design_space(self, structure: str) -> DesignSpace:
+        per_sketch = {self._knobs(samples, structure) for samples in self._samples}
+        if len(per_sketch) > 1:
+            raise ValueError("the sketches of one function differ in their knobs")
+        sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
+        return DesignSpace((sketch, *per_sketch.pop()), structure)
+
+    def _knobs(self, samples: list, structure: str) -> tuple[Knob, ...]:
+        block = main_block(self.mod)
+        variables = [] if block is None else list(block.iter_vars)
+        axes = [(str(v.var.name).removeprefix("v_"), int(v.dom.extent)) for v in variables]
+        spatial = [v.iter_type != 2 for v in variables]
+        tiled = [s for s in samples if s.kind.name == "SamplePerfectTile"]
+        if len(tiled) not in (0, len(axes)):
+            raise ValueError(f"{len(tiled)} tilings for {len(axes)} loops")
+        knobs = []
+        for sample in samples:
+            kind = sample.kind.name
+            if kind == "SamplePerfectTile":
+                axis = len([k for k in knobs if k.role == "tile"])
+                parts, max_inner = (int(a) for a in sample.attrs)
+                knobs.append(Knob.tile(f"tile_{axes[axis][0]}", axis, axes[axis][1], parts, max_inner))
+            elif kind == "SampleCategorical":
+                values = tuple(int(v) for v in sample.attrs[0])
+                unroll = "unroll" if values[0] == 0 else "vector_load"
+                knobs.append(Knob.choice(_numbered(unroll, knobs), unroll, values))
+            elif kind == "SampleComputeLocation":
+                loops = _locations(structure, spatial, [extent for _, extent in axes])
+                name = _numbered("location", knobs)
+                knobs.append(Knob.choice(name, "location", (INLINE, ROOT, *loops)))
+            else:
+                raise ValueError(f"a sketch samples by {kind}, which is no knob here")
+        return tuple(knobs)
+
+    def schedule(self, config: NDArray[np.integer]) -> Schedule:
+        """The schedule of one configuration [K], post-processors applied.
+
+        Raises:
+            InvalidConfigurationError: a post-processor refuses it.
+        """
+        sketch, choices = int(config[0]), config[1:]
+        decisions = {}
+        for sample, knob, choice in zip(
+            self._samples[sketch], self.space.knobs[1:], choices, strict=True
+        ):
+            option = knob.options[int(choice)]
+            if knob.role == "tile":
+                decisions[sample] = list(option)
+            elif sample.kind.name == "SampleCategorical":
+                decisions[sample] = int(choice)
+            else:
+                decisions[sample] = option[0]
+        # The seed serves nothing: every decision is given.
+        sch = Schedule(self.mod, seed=1, debug_mask="none", error_render_level="none")
+        trace = Trace(self._sketches[sketch].insts, decisions)
+        trace.apply_to_schedule(sch, remove_postproc=True)
+        sch.enter_postproc()
+        for postprocessor in self._context.space_generator.postprocs:
+            if not postprocessor.apply(sch):
+                raise InvalidConfigurationError(f"{type(postprocessor).__name__} refuses it")
+        return sch
+
+    def default(self) -> Schedule:
+        """A sensible schedule without tuning: parallel, vectorised, unrolled a little, not tiled.
+
+        For the functions that are not worth tuning.
+        """
+        config = [0] * len(self.space.knobs)
+        for i, knob in enumerate(self.space.knobs):
+            values = [option[0] for option in knob.options]
+            if knob.role == "unroll":
+                config[i] = values.index(16)
+            elif knob.role == "location":
+                config[i] = values.index(ROOT)
+        return self.schedule(config)
+
+
+def _sampling(trace: Trace) -> list:
+    return [inst for inst in trace.insts if inst.kind.name.startswith("Sample")]
+
+
+def _numbered(name: str, knobs: list[Knob]) -> str:
+    same = sum(knob.name.startswith(name) for knob in knobs)
+    return name if same == 0 else f"{name}_{same + 1}"
+
+
+def loop_order(structure: str, spatial: list[bool]) -> list[int]:
+    """Axis of each loop of a tiled nest, outermost first: every level runs through its axes."""
+    axes = range(len(spatial))
+    return [a for level in structure for a in axes if spatial[a] == (level == "S")]
+
+
+def _locations(structure: str, spatial: list[bool], extents: list[int]) -> list[int]:
+    """Loops at which a producer may be computed: any but those of the innermost two levels.
+
+    Loops of unit axes are left out; where a tile makes a loop unit, TVM takes the nearest one.
+    """
+    order = loop_order(structure, spatial)
+    inner = sum(len([s for s in spatial if s == (level == "S")]) for level in structure[-2:])
+    return [i for i, axis in enumerate(order[: len(order) - inner]) if extents[axis] > 1]

@@ -1,0 +1,174 @@
+"""What runs in the worker processes: building and running single candidates.
+
+Worker processes start once, live as long as the run, and import TVM only: one import of TensorFlow
+or of TVM's tensor intrinsics would cost more than a hundred builds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.driver import build as tvm_build
+from tvm.s_tir.meta_schedule.arg_info import ArgInfo
+from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
+
+from dgtl.tvm.sketches import InvalidConfigurationError, ScheduleSpace
+
+Tensors = list[tuple[tuple[int, ...], str]]
+"""Shape and dtype of every argument of a kernel, the output last."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Built:
+    """A candidate ready to run: its library, its arguments, and what building took [s]."""
+
+    library: str
+    tensors: Tensors
+    build_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Timed:
+    """Raw run times of a candidate [s]; `quick` if one slow first run is all there is."""
+
+    run_times_s: tuple[float, ...]
+    quick: bool
+    run_s: float
+
+
+def start(num_threads: int) -> None:
+    """First call in every worker: kernels use ``num_threads`` threads.
+
+    TVM takes half of the logical cores on x86 unless told otherwise, whatever the target says.
+    """
+    os.environ["TVM_NUM_THREADS"] = str(num_threads)
+
+
+@functools.lru_cache(maxsize=8)
+def _space(mod_file: str, target: str) -> ScheduleSpace:
+    mod = tvm.ir.load_json(Path(mod_file).read_text())
+    return ScheduleSpace(mod, tvm.target.Target(target))
+
+
+def build(mod_file: str, target: str, config: str, library: str) -> Built | str:
+    """Builds one configuration; the text of the refusal if a post-processor refuses it."""
+    begin = time.perf_counter()
+    space = _space(mod_file, target)
+    try:
+        sch = space.schedule(space.space.parse(config))
+    except InvalidConfigurationError as error:
+        return str(error)
+    # Weights arrive in the layout that the schedule wants: rewriting them is done once per network.
+    tensors = _tensors(sch.mod, remove_preproc=True)
+    mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(sch.mod)
+    tvm_build(mod, target=space.target).export_library(library)
+    return Built(library, tensors, time.perf_counter() - begin)
+
+
+def _tensors(mod: tvm.ir.IRModule, remove_preproc: bool) -> Tensors:
+    infos = [info.as_json() for info in ArgInfo.from_entry_func(mod, remove_preproc)]
+    return [(tuple(int(n) for n in shape), str(dtype)) for _, dtype, shape in infos]
+
+
+_pool: dict[tuple[int, int, str], tvm.runtime.Tensor] = {}
+
+
+def _arguments(tensors: Tensors) -> list[tvm.runtime.Tensor]:
+    """Random-filled arguments; views of buffers kept from candidate to candidate.
+
+    Filling the 400 MB of a large dense layer takes longer than timing it.
+    """
+    arguments = []
+    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
+    for position, (shape, dtype) in enumerate(tensors):
+        key = (position, math.prod(shape), dtype)
+        if key not in _pool:
+            for old in [k for k in _pool if k[0] == position]:
+                del _pool[old]
+            _pool[key] = tvm.runtime.empty((key[1],), dtype)
+            fill(_pool[key])
+        arguments.append(_pool[key]._create_view(shape, dtype))
+    return arguments
+
+
+def run(
+    library: str, tensors: Tensors, repeats: int, min_repeat_ms: float, quick_above_s: float
+) -> Timed:
+    """Times one candidate. The library is deleted as soon as it is loaded.
+
+    Caches are warm, as they are left by the same kernel's previous run on the same arguments.
+    """
+    begin = time.perf_counter()
+    module = tvm.runtime.load_module(library)
+    Path(library).unlink()
+    arguments = _arguments(tensors)
+    kernel = module["main"]
+    first = _seconds(kernel, arguments)
+    if first > quick_above_s:
+        # Page faults and cold caches make a first run slower than it is: give it a second chance
+        # where that decides.
+        first = min(first, _seconds(kernel, arguments))
+        if first > quick_above_s:
+            return Timed((first,), True, time.perf_counter() - begin)
+    number = max(1, math.ceil(min_repeat_ms / 1e3 / first))
+    evaluator = module.time_evaluator(
+        "main", tvm.cpu(), number=number, repeat=repeats, min_repeat_ms=math.ceil(min_repeat_ms)
+    )
+    results = tuple(float(t) for t in evaluator(*arguments).results)
+    return Timed(results, False, time.perf_counter() - begin)
+
+
+def _seconds(kernel, arguments: list) -> float:
+    begin = time.perf_counter()
+    kernel(*arguments)
+    return time.perf_counter() - begin
+
+
+def check(mod_file: str, target: str, config: str, tolerance: float = 1e-3) -> float:
+    """Largest error of a schedule against the unscheduled function, relative to the output's scale.
+
+    Random inputs from a fixed seed; the weight layout rewriting is part of what is checked.
+    """
+    space = _space(mod_file, target)
+    sch = space.schedule(space.space.parse(config))
+    rng = np.random.default_rng(0)
+    tensors = _tensors(space.mod, remove_preproc=False)
+    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape, _ in tensors[:-1]]
+    outputs = []
+    for mod in (space.mod, sch.mod):
+        arguments = [tvm.runtime.tensor(value) for value in inputs]
+        output = tvm.runtime.tensor(np.full(tensors[-1][0], np.nan, np.float32))
+        tvm_build(mod, target=space.target)["main"](*arguments, output)
+        outputs.append(output.numpy())
+    return relative_error(outputs[0], outputs[1])
+
+
+def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Largest absolute difference over the largest absolute value expected; inf for a nan."""
+    scale = max(float(np.abs(expected).max()), 1e-30)
+    error = float(np.abs(expected - actual).max()) / scale
+    return error if np.isfinite(error) else math.inf
+
+
+def time_network(
+    library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int
+) -> tuple[list[float], list[np.ndarray]]:
+    """Run times [s] of a whole network and its outputs on a seeded random input."""
+    vm = relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
+    rng = np.random.default_rng(seed)
+    arguments = [
+        tvm.runtime.tensor(rng.standard_normal(shape, dtype=np.float32)) for shape in inputs.values()
+    ]
+    result = vm["main"](*arguments)
+    outputs = [result] if hasattr(result, "numpy") else list(result)
+    values = [output.numpy().copy() for output in outputs]
+    times = [_seconds(vm["main"], arguments) for _ in range(repeats)]
+    return times, values
