@@ -1,13 +1,13 @@
 """Measurement as a protocol: configurations in, trials out.
 
 Implementations: this machine (`dgtl.tvm.measure.LocalMeasurer`) and a recorded table
-(`ReplayMeasurer`), whose recorded seconds drive a simulated clock.
+(`ReplayMeasurer`). Search time is what the trials say they cost (`Trial.search_s`), so that a
+replayed or resumed search reports the seconds that were really spent.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING, Protocol
 
 from dgtl.records import Status, Trial
@@ -65,10 +65,6 @@ class Measurer(Protocol):
         """
         ...
 
-    def clock(self) -> float:
-        """Seconds on the clock that search time is counted by."""
-        ...
-
     def close(self) -> None: ...
 
 
@@ -81,7 +77,6 @@ class ReplayMeasurer:
 
     def __init__(self, table: Mapping[tuple[str, str], Trial]):
         self._table = table
-        self._replayed_s = 0.0
 
     @classmethod
     def of(cls, trials: Iterable[Trial]) -> ReplayMeasurer:
@@ -106,15 +101,10 @@ class ReplayMeasurer:
             if trial is None:
                 error = "not in the recorded table"
                 trial = Trial(task.key, config, Status.INVALID, error=error)
-            self._replayed_s += trial.build_s + trial.run_s
             trials.append(trial)
             if on_trial is not None:
                 on_trial(trial)
         return trials
-
-    def clock(self) -> float:
-        """Recorded build and run seconds, plus what this process really spent between them."""
-        return time.perf_counter() + self._replayed_s
 
     def close(self) -> None:
         """Nothing is held."""

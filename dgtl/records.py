@@ -152,7 +152,9 @@ class Trial:
         config: text key of the configuration (`DesignSpace.key`).
         status: how it ended.
         run_times_s: raw seconds per run, one per repeat; empty when it did not run.
-        build_s, run_s: wall-clock seconds that building and running cost the search.
+        build_s, run_s: seconds that its own build and its own runs took.
+        wall_s: wall-clock seconds of its batch's building and running, its share. Builds run side
+            by side, so that this is less than ``build_s + run_s``.
         model_s: seconds spent in cost model and search to propose it, its share of the batch.
         quick: true when the first run was so slow that it was not repeated to full precision.
         error: message of a failure.
@@ -167,6 +169,7 @@ class Trial:
     run_times_s: tuple[float, ...] = ()
     build_s: float = 0.0
     run_s: float = 0.0
+    wall_s: float = 0.0
     model_s: float = 0.0
     quick: bool = False
     error: str = ""
@@ -181,6 +184,11 @@ class Trial:
     def replace(self, **changes: Any) -> Trial:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @property
+    def search_s(self) -> float:
+        """What this trial adds to the search time [s]."""
+        return self.wall_s + self.model_s
 
     @property
     def latency_s(self) -> float:

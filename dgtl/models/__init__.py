@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import importlib
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dgtl.models.base import CostModel, Prediction, read_config
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # GPflow and GPflux are written for Keras 2, and TensorFlow reads both when it is first imported;
 # every module that imports it lies in this package, so this line always comes first.
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 __all__ = ["CostModel", "Prediction", "load_model"]
 

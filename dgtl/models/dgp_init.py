@@ -13,6 +13,11 @@ from dgtl.models.dgp_state import Array, DGPConfig, DGPState, LayerState, Scaler
 _HIDDEN_SQRT = 1e-5**0.5
 """Salimbeni & Deisenroth (2017): hidden layers start all but deterministic."""
 
+_HIDDEN_VARIANCE = 0.1
+"""Of the kernels of hidden layers, beside a mean function of variance 1. Starting at 1 drowns
+the linear map in the spread of 80 dimensions between inducing points: after 600 steps the error
+on unseen synthetic tasks is 0.88 instead of 0.85."""
+
 _RIDGE = 1e-3
 """For each row; features are often copies of one another."""
 
@@ -65,7 +70,7 @@ def initial_state(
         sqrt = np.eye(m) * (1.0 if last else _HIDDEN_SQRT)
         layers.append(
             LayerState(
-                variance=np.asarray(1.0),
+                variance=np.asarray(1.0 if last else _HIDDEN_VARIANCE),
                 lengthscales=np.full(inputs, inputs**0.5),
                 inducing=inducing,
                 q_mu=np.zeros((m, outputs)),

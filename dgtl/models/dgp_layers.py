@@ -72,6 +72,8 @@ class Network:
             num_data=num_data,
         )
         self.likelihood = likelihood
+        assert isinstance(likelihood.variance, gpflow.Parameter)
+        self.noise = likelihood.variance
 
     def layer_parameters(self, index: int, group: str) -> list[gpflow.Parameter]:
         """Parameters of one of `GROUPS` of a layer."""
@@ -92,7 +94,9 @@ class Network:
         h = x
         for i, layer in enumerate(self.layers[:-1]):
             mean, var = layer.predict(h)
-            noise = tf.random.stateless_normal(tf.shape(mean), seed + [0, i], dtype=mean.dtype)
+            noise = tf.random.stateless_normal(
+                tf.shape(mean), tf.stack([seed[0], seed[1] + i]), dtype=mean.dtype
+            )
             h = mean + tf.sqrt(tf.maximum(var, _VARIANCE_FLOOR)) * noise
         mean, var = self.layers[-1].predict(h)
         terms = self.likelihood.variational_expectations(h, mean, var, y)
@@ -119,7 +123,7 @@ class Network:
             )
             for layer in self.layers
         )
-        noise = float(_numpy(self.likelihood.variance))
+        noise = float(_numpy(self.noise))
         return dataclasses.replace(self._origin, layers=layers, noise=noise, jitter=jitter)
 
 

@@ -12,15 +12,17 @@ deterministic; their variance can be carried along to first order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 
-from dgtl.models.dgp_state import Array, DGPState, KernelName, LayerState
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dgtl.models.dgp_state import Array, DGPState, KernelName, LayerState
 
 Floats = NDArray[Any]
 
@@ -123,10 +125,21 @@ def _build(layer: LayerState, state: DGPState, dtype: type, with_variance: bool)
         excess = layer.q_sqrt @ layer.q_sqrt.transpose(0, 2, 1) - np.eye(len(chol))
         quad = inverse.T @ excess @ inverse
     points = layer.inducing / layer.lengthscales
-    arrays = (1.0 / layer.lengthscales, points, (points * points).sum(axis=1))
-    arrays += (alpha, layer.mean_a, layer.mean_b)
-    cast = (np.ascontiguousarray(a, dtype=dtype) for a in arrays)
-    return _Layer(_CORRELATION[state.kernel], *cast, variance=variance, quad=quad)
+
+    def cast(array: Array) -> Floats:
+        return np.ascontiguousarray(array, dtype=dtype)
+
+    return _Layer(
+        correlation=_CORRELATION[state.kernel],
+        inv_scale=cast(1.0 / layer.lengthscales),
+        points=cast(points),
+        points_norm=cast((points * points).sum(axis=1)),
+        alpha=cast(alpha),
+        mean_a=cast(layer.mean_a),
+        mean_b=cast(layer.mean_b),
+        variance=variance,
+        quad=quad,
+    )
 
 
 class CachedPredictor:
@@ -156,7 +169,7 @@ class CachedPredictor:
             return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
         h: Floats = inputs
         var: Array | None = None
-        for i, layer in enumerate(self._layers):
+        for layer in self._layers:
             corr, slope = layer.correlate(h)
             carried = None
             if var is not None and self._linearise:

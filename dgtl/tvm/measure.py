@@ -89,10 +89,6 @@ class LocalMeasurer:
             pool.shutdown(wait=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def clock(self) -> float:
-        """Wall-clock seconds."""
-        return time.perf_counter()
-
     def measure(
         self,
         task: Task,
@@ -103,15 +99,19 @@ class LocalMeasurer:
     ) -> list[Trial]:
         """As `dgtl.measure.Measurer.measure`."""
         with self._exclusive():
+            begin = time.perf_counter()
             builds = [self._submit_build(task, config) for config in configs]
             built = [
                 self._build_result(task, config, future)
                 for config, future in zip(configs, builds, strict=True)
             ]
+            build_share_s = (time.perf_counter() - begin) / max(len(configs), 1)
             trials = []
             for candidate in built:
+                begin = time.perf_counter()
                 trial = candidate if isinstance(candidate, Trial) else self._run(*candidate, best_s)
-                trial = trial.replace(timestamp=time.time())
+                wall_s = build_share_s + time.perf_counter() - begin
+                trial = trial.replace(wall_s=wall_s, timestamp=time.time())
                 best_s = min(best_s, trial.latency_s)
                 trials.append(trial)
                 if on_trial is not None:

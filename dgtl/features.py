@@ -1,0 +1,259 @@
+"""Features of configurations: what the loop nest does, not which operator it is.
+
+A task says which axes it loops over and how each buffer is indexed by them; a configuration says
+how the axes are tiled. From both follow, at every boundary between two tile levels, the iterations
+inside, the bytes of each buffer that they touch, and the operations per byte; beside them stand the
+tile factors, the shape, vector width, parallelism, unrolling and where a producer is computed. The
+same columns serve convolutions, depthwise convolutions and dense layers.
+
+All columns are logarithms to base 2 or flags. Everything that depends on one knob only is looked up
+in a table per option, so that a batch costs a few gathers and sums.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dgtl.records import Access, Task
+    from dgtl.space import Configurations, DesignSpace, Knob
+
+FEATURES_SCHEMA = 1
+"""Part of the key under which trained models are cached: raise it when a column changes."""
+
+SPATIAL_ROLES = 3
+REDUCTION_ROLES = 3
+"""Axes are counted from the innermost of their kind; those beyond the last role are merged there.
+For a convolution: spatial channel, width, height; reduction channel, kernel width, height."""
+
+VECTOR_BYTES = 64
+"""Width of the registers that alignment is counted in (AVX-512)."""
+
+JOBS_PER_CORE = 16
+"""Outer loops are fused for parallel execution up to this many iterations a core."""
+
+CHUNK = 65_536
+
+
+class FeatureMap:
+    """Features of the configurations of one task.
+
+    Args:
+        task: axes and accesses; its hardware says how many cores.
+        space: the knobs that configurations index.
+    """
+
+    def __init__(self, task: Task, space: DesignSpace):
+        self.task = task
+        self.space = space
+        structure = space.structure
+        self._spatial_levels = structure.count("S")
+        self._levels = {"S": self._spatial_levels, "R": structure.count("R")}
+        # Parts of a spatial (reduction) tile that lie outside boundary b, for every b.
+        prefix = [structure[: b + 1] for b in range(len(structure) - 1)]
+        self._outside = {kind: [p.count(kind) for p in prefix] for kind in "SR"}
+        self._boundaries = len(prefix)
+        self._knob_of_axis = {k.axis: i for i, k in enumerate(space.knobs) if k.role == "tile"}
+        self._axis_tables = [self._axis_table(a) for a in range(len(task.axes))]
+        self._roles = _roles([axis.kind for axis in task.axes])
+        self._location = self._location_table()
+        self._shape = self._shape_columns()
+        self.names = self._column_names()
+
+    def __call__(self, configs: Configurations) -> NDArray[np.float32]:
+        """Features [N, D] of configurations [N, K]; column ``i`` is called ``names[i]``."""
+        if len(configs) <= CHUNK:
+            return self._features(configs)
+        starts = range(0, len(configs), CHUNK)
+        return np.concatenate([self._features(configs[s : s + CHUNK]) for s in starts])
+
+    # Tables: one row per option of a knob.
+
+    def _parts(self, axis: int) -> NDArray[np.int64]:
+        """Tile factors [n_options, levels] of an axis; an axis without a knob is not split."""
+        if axis in self._knob_of_axis:
+            return self.space.knobs[self._knob_of_axis[axis]].table
+        levels = self._levels[self.task.axes[axis].kind]
+        parts = np.ones((1, levels), dtype=np.int64)
+        parts[0, 0] = self.task.axes[axis].extent
+        return parts
+
+    def _axis_table(self, axis: int) -> tuple[NDArray, NDArray, NDArray]:
+        """Per option: log2 factors [n, P], and extents inside the p outermost parts [n, P + 1]."""
+        parts = self._parts(axis)
+        inner = np.ones((len(parts), parts.shape[1] + 1), dtype=np.float32)
+        inner[:, :-1] = np.cumprod(parts[:, ::-1], axis=1)[:, ::-1]
+        return np.log2(parts, dtype=np.float32), np.log2(inner), inner
+
+    def _location_table(self) -> tuple[int, NDArray[np.int64]] | None:
+        """Knob of the producer's location, and parts outside of it per option and axis."""
+        knobs = [i for i, knob in enumerate(self.space.knobs) if knob.role == "location"]
+        if not knobs:
+            return None
+        knob = self.space.knobs[knobs[0]]
+        kinds = [axis.kind for axis in self.task.axes]
+        loops = [a for level in self.space.structure for a, k in enumerate(kinds) if k == level]
+        table = np.zeros((len(knob), len(kinds)), dtype=np.int64)
+        for option, (location,) in enumerate(knob.options):
+            # Inlined (-2) means computed inside of everything, the root (-1) outside of everything.
+            outside = loops if location == -2 else loops[: location + 1]
+            for axis in outside:
+                table[option, axis] += 1
+        return knobs[0], table
+
+    # Columns.
+
+    def _shape_columns(self) -> dict[str, float]:
+        task = self.task
+        extents = np.array([axis.extent for axis in task.axes], dtype=np.float64)
+        columns = {
+            f"extent_{role}": float(np.log2(extents[axes]).sum())
+            for role, axes in self._roles.items()
+        }
+        bytes_of = [math.prod(a.shape) * a.item_bytes for a in task.accesses]
+        for name, n_bytes in zip(("data", "weight", "out"), bytes_of, strict=True):
+            columns[f"bytes_{name}"] = math.log2(n_bytes)
+        columns["flops"] = math.log2(task.flops)
+        columns["intensity"] = math.log2(task.flops / sum(bytes_of))
+        steps = [c for row in task.accesses[0].strides for c in row if c > 0]
+        columns["stride"] = math.log2(max(steps))
+        columns["depthwise"] = float(task.kind == "depthwise_conv2d")
+        columns["padded"] = float(self._location is not None)
+        columns["cores"] = math.log2(task.hardware.num_cores)
+        return columns
+
+    def _column_names(self) -> tuple[str, ...]:
+        structure = self.space.structure
+        names = list(self._shape)
+        for role in self._roles:
+            names += [f"tile_{role}_{p}" for p in range(self._levels[role[0].upper()])]
+        for b in range(self._boundaries):
+            at = f"{structure[: b + 1]}|{structure[b + 1 :]}"
+            columns = ("iterations", "data", "weight", "out", "bytes", "intensity")
+            names += [f"{column}_{at}" for column in columns]
+        names += ["vector", "vector_waste", "accumulators", "parallel", "imbalance"]
+        names += ["unroll", "unrolled", "sketch_0", "sketch_1", "sketch_2"]
+        names += ["producer_inline", "producer_root", "producer_bytes", "producer_repeats"]
+        return tuple(names)
+
+    def _features(self, configs: Configurations) -> NDArray[np.float32]:
+        n = len(configs)
+        choice = [
+            configs[:, self._knob_of_axis[a]] if a in self._knob_of_axis else np.zeros(n, np.int32)
+            for a in range(len(self.task.axes))
+        ]
+        tiles = [t[0][c] for t, c in zip(self._axis_tables, choice, strict=True)]
+        inner_log, inner = [], []
+        for axis, (_, log_table, table) in enumerate(self._axis_tables):
+            outside = self._outside[self.task.axes[axis].kind]
+            inner_log.append(log_table[:, outside][choice[axis]])
+            inner.append(table[:, outside][choice[axis]])
+
+        blocks = [np.broadcast_to(np.array(list(self._shape.values()), np.float32), (n, len(self._shape)))]
+        role_tiles = {
+            role: sum((tiles[a] for a in axes[1:]), tiles[axes[0]])
+            if axes
+            else np.zeros((n, self._levels[role[0].upper()]), np.float32)
+            for role, axes in self._roles.items()
+        }
+        blocks += list(role_tiles.values())
+        iterations = sum(inner_log[1:], inner_log[0])
+        footprints = [self._footprint(access, inner_log, inner) for access in self.task.accesses]
+        total = np.log2(sum(np.exp2(f) for f in footprints))
+        boundary = np.stack([iterations, *footprints, total, 1 + iterations - total], axis=2)
+        blocks.append(boundary.reshape(n, -1))
+        blocks.append(self._execution(configs, role_tiles, tiles, iterations))
+        blocks.append(self._producer(configs, choice))
+        return np.concatenate(blocks, axis=1, dtype=np.float32)
+
+    def _footprint(self, access: Access, inner_log: list, inner: list) -> NDArray[np.float32]:
+        """log2 bytes of a buffer that one pass over the given inner extents touches."""
+        log_bytes = math.log2(access.item_bytes)
+        for row, size in zip(access.strides, access.shape, strict=True):
+            used = [a for a, c in enumerate(row) if c and self.task.axes[a].extent > 1]
+            if len(used) == 1 and row[used[0]] == 1:
+                log_bytes = log_bytes + inner_log[used[0]]
+            elif used:
+                span = 1 + sum(row[a] * (inner[a] - 1) for a in used)
+                log_bytes = log_bytes + np.log2(np.minimum(span, size))
+        return np.broadcast_to(np.asarray(log_bytes, np.float32), inner_log[0].shape)
+
+    def _execution(
+        self, configs: Configurations, role_tiles: dict, tiles: list, iterations: NDArray
+    ) -> NDArray[np.float32]:
+        """Vector width, accumulators, parallelism, unrolling and the kind of sketch [N, 10]."""
+        n = len(configs)
+        lanes = VECTOR_BYTES // self.task.accesses[-1].item_bytes
+        vector = role_tiles["s1"][:, -1]
+        registers = np.ceil(np.exp2(vector) / lanes)
+        accumulators = role_tiles["s2"][:, -1] + role_tiles["s3"][:, -1] + np.log2(registers)
+        waste = np.log2(registers * lanes) - vector
+
+        cores = self.task.hardware.num_cores
+        spatial = [a for a, axis in enumerate(self.task.axes) if axis.kind == "S"]
+        outer = np.stack([tiles[a][:, p] for p in (0, 1) for a in spatial], axis=1)
+        fused = np.cumsum(outer, axis=1)
+        limit = math.log2(JOBS_PER_CORE * cores) + 1e-3
+        parallel = np.where(fused <= limit, fused, 0).max(axis=1)
+        jobs = np.exp2(parallel)
+        imbalance = np.log2(np.ceil(jobs / cores) * cores) - parallel
+
+        steps = self._option_values(configs, "unroll")
+        unroll = np.log2(1 + steps)
+        # The innermost boundary levels whose scalar body fits the unroll limit get unrolled.
+        bodies = iterations - np.minimum(vector, math.log2(VECTOR_BYTES))[:, None]
+        fits = bodies <= np.log2(np.maximum(steps, 1))[:, None]
+        unrolled = np.where(fits, bodies, 0).max(axis=1)
+
+        sketch = self._option_values(configs, "sketch")
+        flags = [(sketch == s).astype(np.float32) for s in range(3)]
+        columns = [vector, waste, accumulators, parallel, imbalance, unroll, unrolled, *flags]
+        return np.stack(columns, axis=1).reshape(n, -1)
+
+    def _producer(self, configs: Configurations, choice: list) -> NDArray[np.float32]:
+        """Where a producer (padding) is computed: its buffer's size and recomputation [N, 4]."""
+        columns = np.zeros((len(configs), 4), np.float32)
+        if self._location is None:
+            return columns
+        knob, table = self._location
+        location = self._values(self.space.knobs[knob])[configs[:, knob]]
+        inner_log, inner, repeats = [], [], 0.0
+        for axis, (_, log_table, linear_table) in enumerate(self._axis_tables):
+            outside = table[configs[:, knob], axis]
+            inner_log.append(log_table[choice[axis], outside])
+            inner.append(linear_table[choice[axis], outside])
+            repeats = repeats + log_table[0, 0] - inner_log[-1]
+        data = self.task.accesses[0]
+        n_bytes = self._footprint(data, inner_log, inner)
+        whole = math.log2(math.prod(data.shape) * data.item_bytes)
+        columns[:, 0] = location == -2
+        columns[:, 1] = location == -1
+        columns[:, 2] = n_bytes
+        columns[:, 3] = repeats + n_bytes - whole
+        return columns
+
+    def _values(self, knob: Knob) -> NDArray[np.float32]:
+        return knob.table[:, 0].astype(np.float32)
+
+    def _option_values(self, configs: Configurations, role: str) -> NDArray[np.float32]:
+        """Value chosen for the first knob of a role [N]; zeros where there is none."""
+        for i, knob in enumerate(self.space.knobs):
+            if knob.role == role:
+                return self._values(knob)[configs[:, i]]
+        return np.zeros(len(configs), np.float32)
+
+
+def _roles(kinds: list[str]) -> dict[str, list[int]]:
+    """Axes of every role, e.g. ``s1``: the innermost spatial axis."""
+    roles = {}
+    for kind, count in (("S", SPATIAL_ROLES), ("R", REDUCTION_ROLES)):
+        axes = [a for a, k in enumerate(kinds) if k == kind][::-1]
+        for i in range(count):
+            last = i == count - 1
+            roles[f"{kind.lower()}{i + 1}"] = axes[i:] if last else axes[i : i + 1]
+    return roles

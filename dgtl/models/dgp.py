@@ -1,0 +1,155 @@
+"""The paper's cost model: a deep Gaussian process, pre-trained on history, tuned to a target.
+
+Use it where few trials of the target can be afforded: `fit` once on the history of other tasks
+(Sun et al. ICCV 2021 eq. 1), `adapt` to each new task on a tuning set (eq. 2), `predict` in
+searches. The model is GPflux's; TensorFlow is imported by `fit` and by `adapt` with Adam, never
+by loading, predicting, or adapting in closed form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from dgtl.models import dgp_map
+from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
+from dgtl.models.dgp_init import initial_state
+from dgtl.models.dgp_map import MapConfig
+from dgtl.models.dgp_predict import CachedPredictor
+from dgtl.models.dgp_state import Array, DGPConfig, DGPState, Scaler, read_arrays, write_arrays
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+__all__ = ["DGPConfig", "DeepGP", "MapConfig", "limit_threads"]
+
+_KIND = "dgp"
+_PARAMETERS = "parameters.npz"
+
+
+class DeepGP:
+    """A cost model of `config.layers` sparse GP layers. See `dgtl.models.base.CostModel`."""
+
+    def __init__(self, config: DGPConfig) -> None:
+        self.config = config
+        self._state: DGPState | None = None
+        self._predictor: CachedPredictor | None = None
+
+    @property
+    def state(self) -> DGPState:
+        """The trained parameters.
+
+        Raises:
+            RuntimeError: the model was never fitted.
+        """
+        if self._state is None:
+            raise RuntimeError("this DeepGP was never fitted")
+        return self._state
+
+    def fit(self, features: ArrayLike, gflops: ArrayLike, *, seed: int) -> None:
+        """Train from scratch on features [N, D] and throughput [N] in GFLOPS (eq. 1).
+
+        Raises:
+            ValueError: data that cannot be learned from, see `CostModel.fit`.
+            RuntimeError: training broke down again and again.
+        """
+        # Here, for TensorFlow takes seconds to import and only training needs it.
+        from dgtl.models.dgp_train import train_source
+
+        x, y = check_trials(features, gflops)
+        scaler = Scaler.of(x, y)
+        inputs, targets = scaler.inputs(x), scaler.targets(y)
+        start_seed, train_seed = np.random.SeedSequence(seed).spawn(2)
+        start = initial_state(self.config, scaler, inputs, targets, start_seed)
+        self._hold(train_source(start, self.config, inputs, targets, train_seed))
+
+    def adapt(
+        self, features: ArrayLike, gflops: ArrayLike, prior: MapConfig, *, seed: int
+    ) -> DeepGP:
+        """A new model, tuned to trials of a target task about this one's parameters (eq. 2).
+
+        Always adapt the source model to all trials of the target at once: adapting an adapted
+        model would count the first trials twice. This model is left as it is.
+
+        Args:
+            features: [n, D]; with n = 0 the new model equals this one.
+            gflops: [n] throughput.
+            prior: what may move, and how far.
+            seed: of minibatches and samples; the closed form draws nothing.
+
+        Raises:
+            ValueError: data that cannot be learned from.
+            RuntimeError: this model was never fitted, or Adam broke down again and again.
+        """
+        state = self.state
+        x, y = check_trials(features, gflops, width=state.scaler.width, min_rows=0)
+        if len(y):
+            if prior.fit_offset:
+                state = dgp_map.fit_offset(state, x, y, prior)
+            if prior.method == "closed_form_last_layer":
+                state = dgp_map.closed_form(state, x, y, prior)
+            else:
+                from dgtl.models.dgp_train import train_target
+
+                inputs, targets = state.scaler.inputs(x), state.scaler.targets(y)
+                sequence = np.random.SeedSequence(seed)
+                state = train_target(state, self.config, prior, inputs, targets, sequence)
+        tuned = DeepGP(self.config)
+        tuned._hold(state)
+        return tuned
+
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Predictive distribution at features [N, D]."""
+        mean, var = self._cached().predict(self._checked(features))
+        return Prediction(mean, np.sqrt(var))
+
+    def predict_mean(self, features: ArrayLike) -> Array:
+        """Mean [N] of log2 throughput alone, in single precision: the score of a search."""
+        return self._cached().predict_mean(self._checked(features))
+
+    def save(self, folder: Path) -> None:
+        """Write parameters.npz and config.json to `folder`."""
+        folder = Path(folder)
+        state = self.state
+        folder.mkdir(parents=True, exist_ok=True)
+        write_arrays(folder / _PARAMETERS, state)
+        write_config(folder, _KIND, {"config": dataclasses.asdict(self.config)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; predictions are equal bit for bit.
+
+        Raises:
+            ValueError: `folder` holds no deep GP, or a damaged one.
+        """
+        content = read_config(folder, _KIND)
+        try:
+            config = DGPConfig(**content["config"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{folder}: config.json is not that of a deep GP ({error})") from error
+        model = cls(config)
+        model._hold(read_arrays(Path(folder) / _PARAMETERS, config.layers, config.kernel))
+        return model
+
+    def _hold(self, state: DGPState) -> None:
+        linearise = self.config.inner_variance == "linearise"
+        self._predictor = CachedPredictor(state, linearise=linearise)
+        self._state = state
+
+    def _cached(self) -> CachedPredictor:
+        if self._predictor is None:
+            raise RuntimeError("this DeepGP was never fitted")
+        return self._predictor
+
+    def _checked(self, features: ArrayLike) -> Array:
+        return check_features(features, self.state.scaler.width)
+
+
+def limit_threads(intra: int, inter: int = 1) -> None:
+    """Set the threads of TensorFlow for this process; see `dgp_train.limit_threads`."""
+    from dgtl.models import dgp_train
+
+    dgp_train.limit_threads(intra, inter)

@@ -1,0 +1,175 @@
+"""Gradient-boosted trees on log2 throughput: the control that a transfer method has to beat.
+
+AutoTVM's cost model, freed of its defects: failures are left out, the seed is explicit, and the
+target is a logarithm. Trained on source and target trials together, the target weighted up, it
+is the strongest simple way to transfer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import xgboost
+
+from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+_KIND = "xgb"
+_TREES = "trees.json"
+
+
+@dataclass(frozen=True)
+class XGBConfig:
+    """Hyper-parameters of the trees.
+
+    Args:
+        trees: rounds of boosting.
+        depth: most splits from root to leaf.
+        rate: shrinkage of each tree.
+        subsample: share of the rows each tree sees.
+        folds: parts of the cross-validation that measures the error of prediction; 0 leaves it
+            out, and the error on the training data, which is too small, stands in.
+        nthread: threads.
+    """
+
+    trees: int = 600
+    depth: int = 6
+    rate: float = 0.03
+    subsample: float = 0.8
+    folds: int = 3
+    nthread: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("trees", "depth", "nthread"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"XGBConfig.{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("rate", "subsample"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"XGBConfig.{name} must be in (0, 1], got {getattr(self, name)}")
+        if self.folds < 0 or self.folds == 1:
+            raise ValueError(f"XGBConfig.folds must be 0 or at least 2, got {self.folds}")
+
+
+class XGBModel:
+    """A cost model of boosted trees. See `dgtl.models.base.CostModel`.
+
+    The standard deviation is the same everywhere: the weighted root mean square of the residuals
+    of cross-validation.
+    """
+
+    def __init__(self, config: XGBConfig) -> None:
+        self.config = config
+        self._booster: xgboost.Booster | None = None
+        self._std = math.nan
+
+    def fit(
+        self,
+        features: ArrayLike,
+        gflops: ArrayLike,
+        *,
+        seed: int,
+        weights: ArrayLike | None = None,
+    ) -> None:
+        """Learn from features [N, D] and throughput [N] in GFLOPS.
+
+        Args:
+            features, gflops: the trials.
+            seed: of rows and folds drawn.
+            weights: [N] positive weight of each trial; all equal where left out.
+
+        Raises:
+            ValueError: data that cannot be learned from, or weights that do not fit them.
+        """
+        x, y = check_trials(features, gflops)
+        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if w.shape != y.shape:
+            raise ValueError(f"weights must be [{len(y)}], got shape {w.shape}")
+        if not (np.isfinite(w).all() and (w > 0.0).all()):
+            raise ValueError("weights must be finite and positive")
+        fold_seed, row_seed = np.random.SeedSequence(seed).spawn(2)
+        tree_seed = int(row_seed.generate_state(1)[0] >> 1)
+
+        self._booster = self._boost(x, y, w, tree_seed)
+        residual = y - self._raw(self._booster, x)
+        if self.config.folds:
+            fold = np.arange(len(y)) % self.config.folds
+            np.random.default_rng(fold_seed).shuffle(fold)
+            for i in range(self.config.folds):
+                held = fold == i
+                booster = self._boost(x[~held], y[~held], w[~held], tree_seed)
+                residual[held] = y[held] - self._raw(booster, x[held])
+        self._std = float(np.sqrt(np.average(residual**2, weights=w)))
+
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Predictive distribution at features [N, D]; one standard deviation for all."""
+        mean = self.predict_mean(features)
+        return Prediction(mean, np.full(len(mean), self._std))
+
+    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Mean [N] of log2 throughput alone.
+
+        Raises:
+            ValueError: wrong width or values not finite.
+            RuntimeError: the model was never fitted.
+        """
+        if self._booster is None:
+            raise RuntimeError("this XGBModel was never fitted")
+        return self._raw(self._booster, check_features(features, self._booster.num_features()))
+
+    def save(self, folder: Path) -> None:
+        """Write trees.json (XGBoost's own format) and config.json to `folder`.
+
+        Raises:
+            RuntimeError: the model was never fitted.
+        """
+        if self._booster is None:
+            raise RuntimeError("this XGBModel was never fitted")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._booster.save_model(folder / _TREES)
+        content = {"config": dataclasses.asdict(self.config), "std": self._std}
+        write_config(folder, _KIND, content)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; predictions are equal bit for bit.
+
+        Raises:
+            ValueError: `folder` holds no such model, or a damaged one.
+        """
+        content = read_config(folder, _KIND)
+        try:
+            model = cls(XGBConfig(**content["config"]))
+            model._std = float(content["std"])
+            model._booster = xgboost.Booster({"nthread": model.config.nthread})
+            model._booster.load_model(Path(folder) / _TREES)
+        except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{folder}: damaged model of boosted trees ({reason})") from error
+        return model
+
+    def _boost(
+        self, x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64], seed: int
+    ) -> xgboost.Booster:
+        parameters = {
+            "objective": "reg:squarederror",
+            "tree_method": "hist",
+            "max_depth": self.config.depth,
+            "eta": self.config.rate,
+            "subsample": self.config.subsample,
+            "nthread": self.config.nthread,
+            "seed": seed,
+        }
+        data = xgboost.QuantileDMatrix(x, label=y, weight=w, nthread=self.config.nthread)
+        return xgboost.train(parameters, data, num_boost_round=self.config.trees)
+
+    @staticmethod
+    def _raw(booster: xgboost.Booster, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(booster.inplace_predict(x), dtype=np.float64)

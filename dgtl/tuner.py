@@ -1,0 +1,151 @@
+"""Methods and tuners, and the one loop that runs them all.
+
+A `Method` is what `model=` names: it prepares itself once from the sources (a deep GP is trained, a
+history is read) and makes one `Tuner` per task. A tuner proposes configurations and is told how
+they did. Budget, measurement, logging, resuming and search time are the loop's: no method has a
+private way to measure, and a tuner keeps no state that asking and telling again would not rebuild.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from dgtl.features import FeatureMap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from dgtl.history import SourceTask
+    from dgtl.measure import Measurer
+    from dgtl.records import Task, Trial
+    from dgtl.space import Configurations, DesignSpace
+
+
+class Problem:
+    """What a tuner is given: a task, its design space, its features.
+
+    Args:
+        task: the task to tune.
+        space: its configurations.
+    """
+
+    def __init__(self, task: Task, space: DesignSpace):
+        self.task = task
+        self.space = space
+        self.features = FeatureMap(task, space)
+
+    def gflops(self, trial: Trial) -> float:
+        """Throughput of a trial that ran [GFLOPS]."""
+        return self.task.gflops(trial.latency_s)
+
+
+class Tuner(Protocol):
+    """Chooses what to try next for one task.
+
+    Attributes:
+        stage: what the last proposals are for, e.g. ``tuning_set``; kept with the trials.
+    """
+
+    stage: str
+
+    def ask(self, n: int) -> Configurations:
+        """At most ``n`` new configurations [<=n, K] to try; none when the tuner is done."""
+        ...
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """How the configurations asked for last did, in their order; failures included."""
+        ...
+
+
+class Method(abc.ABC):
+    """A way to tune, as named by ``model=``."""
+
+    name: str
+
+    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:  # noqa: B027
+        """Once per workload, before any tuning: learn from earlier tasks.
+
+        Args:
+            sources: tasks to learn from; may be empty.
+            cache: folder for models that further runs may load.
+            seed: of this preparation.
+        """
+
+    @abc.abstractmethod
+    def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> Tuner:
+        """A tuner for one task."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much a tuning may try.
+
+    Args:
+        trials: per task.
+        batch: configurations measured at once.
+    """
+
+    trials: int
+    batch: int = 64
+
+    def __post_init__(self) -> None:
+        if self.trials < 1 or self.batch < 1:
+            raise ValueError(f"budget.trials and budget.batch must be at least 1, not {self}")
+
+
+def tune(
+    problem: Problem,
+    tuner: Tuner,
+    measurer: Measurer,
+    budget: Budget,
+    *,
+    recorded: Mapping[str, Trial] | None = None,
+    on_trial: Callable[[Trial], None] | None = None,
+) -> list[Trial]:
+    """Runs one tuner on one task until the budget is spent or the tuner is done.
+
+    Args:
+        problem: the task.
+        tuner: who proposes.
+        measurer: who measures.
+        budget: trials in all and per batch.
+        recorded: trials of an earlier, interrupted run by configuration key: the loop takes them
+            instead of measuring again, so that the same tuner with the same seed goes on where it
+            stopped.
+        on_trial: called with every newly measured trial at once: the place to keep it.
+
+    Returns:
+        All trials in the order of proposal.
+    """
+    recorded = recorded or {}
+    trials: list[Trial] = []
+    while len(trials) < budget.trials:
+        begin = time.perf_counter()
+        configs = tuner.ask(min(budget.batch, budget.trials - len(trials)))
+        if len(configs) == 0:
+            break
+        model_s = (time.perf_counter() - begin) / len(configs)
+        keys = problem.space.keys(configs)
+
+        def keep(trial: Trial, model_s: float = model_s) -> Trial:
+            return trial.replace(stage=tuner.stage, model_s=model_s)
+
+        def on_measured(trial: Trial, keep: Callable[[Trial], Trial] = keep) -> None:
+            if on_trial is not None:
+                on_trial(keep(trial))
+
+        missing = [key for key in keys if key not in recorded]
+        best_s = min((trial.latency_s for trial in trials), default=math.inf)
+        measured = measurer.measure(problem.task, missing, best_s=best_s, on_trial=on_measured)
+        found = {key: keep(trial) for key, trial in zip(missing, measured, strict=True)}
+        batch = [recorded[key] if key in recorded else found[key] for key in keys]
+        tuner.tell(batch)
+        trials += batch
+    return trials

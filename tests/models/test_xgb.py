@@ -1,0 +1,116 @@
+"""Boosted trees: named properties."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from dgtl.models import load_model
+from dgtl.models.xgb import XGBConfig, XGBModel
+
+SMALL = XGBConfig(trees=120, rate=0.1)
+
+
+def trials(n: int, seed: int, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 8))
+    y = 5.0 + shift + np.sin(1.5 * x[:, 0]) + 0.5 * x[:, 1] + np.where(x[:, 6] > 0.3, 0.8, 0.0)
+    return x, np.exp2(y + 0.1 * rng.normal(size=n))
+
+
+@pytest.fixture(scope="module")
+def model() -> XGBModel:
+    model = XGBModel(SMALL)
+    model.fit(*trials(800, 0), seed=0)
+    return model
+
+
+def test_it_learns_and_knows_its_error(model: XGBModel) -> None:
+    x, gflops = trials(800, 1)
+    predicted = model.predict(x)
+    rmse = np.sqrt(np.mean((predicted.mean - np.log2(gflops)) ** 2))
+    assert rmse < 0.5 * np.log2(gflops).std()
+    assert predicted.std[0] == pytest.approx(rmse, rel=0.25)
+
+
+def test_residuals_of_the_training_data_are_too_small(model: XGBModel) -> None:
+    without = XGBModel(dataclasses.replace(SMALL, folds=0))
+    without.fit(*trials(800, 0), seed=0)
+    x, _ = trials(1, 1)
+    assert without.predict(x).std[0] < model.predict(x).std[0]
+    np.testing.assert_array_equal(without.predict(x).mean, model.predict(x).mean)
+
+
+def test_same_seed_same_trees(model: XGBModel) -> None:
+    x, _ = trials(100, 1)
+    same, other = XGBModel(SMALL), XGBModel(SMALL)
+    same.fit(*trials(800, 0), seed=0)
+    other.fit(*trials(800, 0), seed=1)
+    np.testing.assert_array_equal(same.predict(x).mean, model.predict(x).mean)
+    np.testing.assert_array_equal(same.predict(x).std, model.predict(x).std)
+    assert not np.array_equal(other.predict(x).mean, model.predict(x).mean)
+
+
+def test_weights_decide_between_trials_that_disagree() -> None:
+    x, low = trials(400, 0)
+    _, high = trials(400, 0, shift=2.0)
+    both = np.concatenate([x, x]), np.concatenate([low, high])
+    model = XGBModel(SMALL)
+    model.fit(*both, seed=0, weights=np.repeat([1.0, 9.0], 400))
+    # The mean of two that differ by 2 in log2, weighted 1 to 9, lies 1.8 above the lower.
+    assert np.mean(model.predict(x).mean - np.log2(low)) == pytest.approx(1.8, abs=0.1)
+
+
+def test_a_loaded_model_predicts_the_same(model: XGBModel, tmp_path) -> None:
+    model.save(tmp_path)
+    x, _ = trials(100, 1)
+    for loaded in (XGBModel.load(tmp_path), load_model(tmp_path)):
+        assert isinstance(loaded, XGBModel)
+        assert loaded.config == model.config
+        np.testing.assert_array_equal(loaded.predict(x).mean, model.predict(x).mean)
+        np.testing.assert_array_equal(loaded.predict(x).std, model.predict(x).std)
+
+
+def test_a_foreign_or_damaged_folder_is_refused(model: XGBModel, tmp_path) -> None:
+    with pytest.raises(ValueError, match="no saved model"):
+        XGBModel.load(tmp_path)
+    model.save(tmp_path)
+    trees = tmp_path / "trees.json"
+    trees.write_bytes(trees.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="damaged"):
+        XGBModel.load(tmp_path)
+    trees.unlink()
+    with pytest.raises(ValueError, match="damaged"):
+        XGBModel.load(tmp_path)
+    (tmp_path / "config.json").write_text('{"kind": "dgp", "schema": 1}')
+    with pytest.raises(ValueError, match="not 'xgb'"):
+        XGBModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("weights", [np.ones(3), np.zeros(40), np.full(40, np.nan), -np.ones(40)])
+def test_impossible_weights_are_refused(weights: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="weights"):
+        XGBModel(SMALL).fit(*trials(40, 0), seed=0, weights=weights)
+
+
+def test_failed_trials_are_refused() -> None:
+    x, gflops = trials(40, 0)
+    with pytest.raises(ValueError, match="leave failed trials out"):
+        XGBModel(SMALL).fit(x, np.where(gflops == gflops[0], 0.0, gflops), seed=0)
+
+
+def test_wrong_width_and_unfitted_models_are_refused(model: XGBModel, tmp_path) -> None:
+    with pytest.raises(ValueError, match="columns"):
+        model.predict(np.zeros((2, 5)))
+    with pytest.raises(RuntimeError, match="never fitted"):
+        XGBModel(SMALL).predict(np.zeros((2, 5)))
+    with pytest.raises(RuntimeError, match="never fitted"):
+        XGBModel(SMALL).save(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("bad", [{"trees": 0}, {"rate": 0.0}, {"subsample": 1.5}, {"folds": 1}])
+def test_impossible_configs_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match="XGBConfig"):
+        XGBConfig(**bad)
