@@ -56,7 +56,7 @@ class MapConfig:
     """
 
     method: Literal["closed_form_last_layer", "adam"] = "closed_form_last_layer"
-    tau: float = 0.2
+    tau: float = 0.3
     explain_residual: bool = True
     kernel_scale: float = 0.05
     inducing_scale: float = 0.02
@@ -67,7 +67,7 @@ class MapConfig:
     learning_rate: float = 0.01
     fit_offset: bool = True
     offset_scale: float = 1.0
-    slope_scale: float = 0.1
+    slope_scale: float = 0.05
 
     def __post_init__(self) -> None:
         if self.method not in ("closed_form_last_layer", "adam"):

@@ -60,6 +60,7 @@ class _Layer:
     correlation: Callable[[Floats], tuple[Floats, Callable[[], Floats]]]
     inv_scale: Floats  # [D]
     points: Floats  # [M, D] inducing inputs over length scales
+    minus_two_points: Floats  # [D, M], for the inner product in a squared distance
     points_norm: Floats  # [M]
     alpha: Floats  # [M, R] times the kernel variance
     mean_a: Floats  # [D, R]
@@ -70,7 +71,7 @@ class _Layer:
     def correlate(self, x: Floats) -> tuple[Floats, Callable[[], Floats]]:
         """Correlations [N, M] of inputs [N, D] with the inducing points, and their slope."""
         scaled = x * self.inv_scale
-        r2 = scaled @ (-2.0 * self.points.T)
+        r2 = scaled @ self.minus_two_points
         r2 += np.einsum("nd,nd->n", scaled, scaled)[:, None]
         r2 += self.points_norm
         return self.correlation(np.maximum(r2, 0.0, out=r2))
@@ -133,6 +134,7 @@ def _build(layer: LayerState, state: DGPState, dtype: type, with_variance: bool)
         correlation=_CORRELATION[state.kernel],
         inv_scale=cast(1.0 / layer.lengthscales),
         points=cast(points),
+        minus_two_points=cast(-2.0 * points.T),
         points_norm=cast((points * points).sum(axis=1)),
         alpha=cast(alpha),
         mean_a=cast(layer.mean_a),

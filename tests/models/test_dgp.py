@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from dgtl.models import dgp_train, load_model
 from dgtl.models.base import Prediction
-from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
+from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig, limit_threads
 from dgtl.models.dgp_init import initial_state
 from dgtl.models.dgp_layers import Network
 from dgtl.models.dgp_map import closed_form, fit_offset, prior_cholesky
@@ -219,6 +219,16 @@ def test_a_column_constant_in_the_source_is_ignored(source: DeepGP) -> None:
     moved = x.copy()
     moved[:, 9] = 1e6
     np.testing.assert_array_equal(source.predict(x).mean, source.predict(moved).mean)
+
+
+def test_threads_cannot_change_once_tensorflow_computes() -> None:
+    tf.constant(1.0) + 1.0
+    limit_threads(
+        tf.config.threading.get_intra_op_parallelism_threads(),
+        tf.config.threading.get_inter_op_parallelism_threads(),
+    )
+    with pytest.raises(RuntimeError):
+        limit_threads(7, 3)
 
 
 # --- prediction ----------------------------------------------------------------------------
