@@ -1,0 +1,193 @@
+"""Where a run stands: a live display on a terminal, plain lines anywhere else.
+
+The display is drawn in this process, twice a second, so that it costs the measurements nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import RenderableType
+
+    from dgtl.records import Trial
+
+LINE_S = 10.0
+"""Least time between two plain lines about the trials of one task [s]."""
+
+
+class Progress:
+    """Shows stage, task, trials, best throughput and time left.
+
+    Use as a context manager. Time left is the mean wall-clock time per trial so far times the
+    trials still planned, the tasks still to come counted with as many trials as the present one.
+
+    Args:
+        console: where to print; standard output if not given.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self, console: Console | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console or Console(highlight=False)
+        self._clock = clock
+        self._live: Live | None = None
+        self._begin = clock()
+        self._stage, self._stage_begin = "", self._begin
+        self._task, self._index, self._count = "", 0, 0
+        self._trials, self._planned, self._failed = 0, 0, 0
+        self._best: float | None = None
+        self._all_trials, self._tuning_s = 0, 0.0
+        self._last = self._last_line = self._begin
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            # Transient: what stays on the screen are the lines, not a dead display.
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._console,
+                refresh_per_second=2,
+                transient=True,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._end_task()
+        if exception[0] is None:
+            self._end_stage()
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def stage(self, name: str) -> None:
+        """A new part of the run begins, e.g. ``tune``; the one before it has ended."""
+        self._end_task()
+        self._end_stage()
+        self._stage, self._stage_begin = name, self._clock()
+        if self._live is None:
+            self.message(f"{name} ...")
+        self._refresh()
+
+    def task(self, name: str, index: int, count: int, trials_planned: int) -> None:
+        """The tuning of a task begins.
+
+        Args:
+            name: of the task.
+            index: its place among the tasks, from 1.
+            count: how many tasks there are.
+            trials_planned: trials that are still to be made for it.
+        """
+        self._end_task()
+        self._task, self._index, self._count = name, index, count
+        self._trials, self._planned, self._failed = 0, trials_planned, 0
+        self._best = None
+        self._last = self._last_line = self._clock()
+        if self._live is None:
+            self.message(f"task {index}/{count} {name}: {trials_planned} trials planned")
+        self._refresh()
+
+    def trial(self, trial: Trial, gflops: float | None) -> None:
+        """A trial has ended, with this throughput [GFLOPS] or, if it failed, None."""
+        now = self._clock()
+        self._tuning_s += now - self._last
+        self._last = now
+        self._trials += 1
+        self._all_trials += 1
+        self._failed += not trial.ok
+        if gflops is not None and (self._best is None or gflops > self._best):
+            self._best = gflops
+        if self._live is None and now - self._last_line >= LINE_S:
+            self._last_line = now
+            left = "" if self.left_s is None else f", {duration(self.left_s)} left"
+            self.message(f"{self._where()}: {self._standing()}{left}")
+
+    def message(self, text: str) -> None:
+        """Prints a line; on a terminal it stays above the display."""
+        self._console.print(text, markup=False, soft_wrap=True)
+        self._refresh()
+
+    @property
+    def left_s(self) -> float | None:
+        """Time left for the trials still planned [s]; None before the first trial."""
+        if self._all_trials == 0:
+            return None
+        to_come = (self._count - self._index) * self._planned
+        trials = max(self._planned - self._trials, 0) + to_come
+        return self._tuning_s / self._all_trials * trials
+
+    def _refresh(self) -> None:
+        """Draws the display anew at once, not only at its next turn."""
+        if self._live is not None:
+            self._live.refresh()
+
+    def _end_task(self) -> None:
+        if self._task:
+            self.message(f"{self._where()}: {self._standing()}")
+        self._task = ""
+
+    def _end_stage(self) -> None:
+        if self._stage:
+            self.message(f"{self._stage}: done in {duration(self._clock() - self._stage_begin)}")
+        self._stage = ""
+
+    def _where(self) -> str:
+        return f"task {self._index}/{self._count} {self._task}"
+
+    def _standing(self) -> str:
+        best = "no valid trial yet" if self._best is None else f"best {self._best:.1f} GFLOPS"
+        failed = f", {self._failed} failed" if self._failed else ""
+        return f"{self._trials}/{self._planned} trials, {best}{failed}"
+
+    def _render(self) -> RenderableType:
+        """The live display: the stage, and while tuning a bar for the task and one for all."""
+        elapsed = duration(self._clock() - self._begin)
+        head = Text.assemble((self._stage or "starting", "bold"), f"  {elapsed} elapsed")
+        if not self._task:
+            return head
+        left = "?" if self.left_s is None else duration(self.left_s)
+        head.append(f", {left} left")
+        best = Text("no valid trial yet", style="dim")
+        if self._best is not None:
+            best = Text(f"best {self._best:.1f} GFLOPS", style="bold green")
+        if self._failed:
+            best.append(f"  {self._failed} failed", style="yellow")
+        done = self._index - 1 + (self._trials / self._planned if self._planned else 1)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, overflow="ellipsis", max_width=40)
+        grid.add_column(no_wrap=True)
+        grid.add_column(no_wrap=True, justify="right")
+        grid.add_column(no_wrap=True)
+        grid.add_row(
+            self._task,
+            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=24),
+            f"{self._trials}/{self._planned} trials",
+            best,
+        )
+        grid.add_row(
+            "all tasks",
+            ProgressBar(total=max(self._count, 1), completed=done, width=24),
+            f"{self._index}/{self._count} tasks",
+            "",
+        )
+        return Group(head, grid)
+
+
+def duration(seconds: float) -> str:
+    """Text of a time span: ``4.2 s``, ``3:07 min`` or ``1:02:03 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d} min"
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d} h"
