@@ -90,6 +90,8 @@ class Task:
         flops: floating-point operations of one run.
         hardware: where it runs.
         weight: how often the workload runs it (not part of its identity).
+        layer: `shape_key` of the layer, where the main block's own loops do not say it (a Winograd
+            convolution is a batch of matrix products); empty otherwise.
     """
 
     key: str
@@ -100,15 +102,16 @@ class Task:
     flops: float
     hardware: Hardware
     weight: int = 1
+    layer: str = ""
 
     @property
     def shape_key(self) -> str:
-        """Text of the main block's shape: equal for layers that differ in epilogue only.
+        """Text of the layer's shape: equal for layers that differ in epilogue or padding only.
 
         Transfer leaves out source tasks whose ``shape_key`` is one of the target workload's, so
         that a workload never learns from its own layers.
         """
-        return shape_key(self.kind, self.axes, self.accesses)
+        return self.layer or shape_key(self.kind, self.axes, self.accesses)
 
     def gflops(self, latency_s: float) -> float:
         """Throughput [GFLOPS] of a run of ``latency_s`` seconds."""
@@ -140,6 +143,7 @@ class Task:
             flops=record["flops"],
             hardware=Hardware(**record["hardware"]),
             weight=record["weight"],
+            layer=record.get("layer", ""),
         )
 
 

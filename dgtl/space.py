@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Configurations = NDArray[np.int32]
 """Configurations [N, K]: one index per knob."""
@@ -36,6 +40,41 @@ def factorisations(extent: int, parts: int, max_inner: int) -> tuple[tuple[int, 
     )
 
 
+@functools.cache
+def autotvm_splits(
+    extent: int, parts: int, max_factor: int, *, tails: bool = False
+) -> tuple[tuple[int, ...], ...]:
+    """AutoTVM's splits of ``extent`` into ``parts``, in AutoTVM's order.
+
+    Any factor but the outermost is at most ``max_factor``; the outermost is what is left. The
+    innermost varies slowest. Policy *factors* takes divisors only; *verbose* (``tails``) takes
+    powers of two as well, so that the outermost is rounded up and the product may exceed the extent
+    (TVM v0.11, autotvm/task/space.py).
+    """
+    divisors = [d for d in range(1, extent + 1) if extent % d == 0]
+    if tails:
+        # AutoTVM iterates over a set here, so that its order, which indices in logs follow, is the
+        # interpreter's order of a set of small integers, not an ascending one.
+        powers = [2**p for p in range(extent.bit_length())]
+        factors = [f for f in set(divisors) | set(powers) if f <= max_factor]
+    else:
+        factors = [f for f in divisors if f <= max_factor]
+    options = []
+    for inner in itertools.product(factors, repeat=parts - 1):
+        product = math.prod(inner)
+        if extent % product == 0 or (tails and product < extent):
+            options.append((-(-extent // product), *inner[::-1]))
+    return tuple(options)
+
+
+SPLIT_POLICIES: dict[str, Callable[[int, int, int], tuple[tuple[int, ...], ...]]] = {
+    "perfect": factorisations,
+    "factors": autotvm_splits,
+    "verbose": functools.partial(autotvm_splits, tails=True),
+}
+"""Options of a tile from (extent, parts, limit): MetaSchedule's tilings, AutoTVM's two policies."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Knob:
     """One choice of a design space.
@@ -45,7 +84,10 @@ class Knob:
         role: ``sketch``, ``tile``, ``unroll``, ``location`` or ``other``: what features make of it.
         options: one tuple per option [n_options][n_parts].
         axis: index of the task's axis that a tile splits, -1 otherwise.
-        split: (extent, parts, max_inner) of a tile, from which its options follow.
+        split: (extent, parts, limit) of a tile, from which its options follow.
+        policy: which of `SPLIT_POLICIES` makes the options of ``split``.
+        levels: for each part of a tile, which level of its axis's kind in the space's structure it
+            belongs to; none given means that part p is level p.
     """
 
     name: str
@@ -53,12 +95,33 @@ class Knob:
     options: tuple[tuple[int, ...], ...]
     axis: int = -1
     split: tuple[int, int, int] | None = None
+    policy: str = "perfect"
+    levels: tuple[int, ...] = ()
 
     @classmethod
-    def tile(cls, name: str, axis: int, extent: int, parts: int, max_inner: int) -> Knob:
-        """All ordered perfect tilings of an axis."""
-        options = factorisations(extent, parts, max_inner)
-        return cls(name, "tile", options, axis, (extent, parts, max_inner))
+    def tile(
+        cls,
+        name: str,
+        axis: int,
+        extent: int,
+        parts: int,
+        limit: int,
+        policy: str = "perfect",
+        levels: tuple[int, ...] = (),
+    ) -> Knob:
+        """All tilings of an axis that a policy allows, e.g. all ordered perfect ones.
+
+        Args:
+            name: of the knob.
+            axis: index of the task's axis.
+            extent: of the axis.
+            parts: loops it becomes.
+            limit: on the innermost part (``perfect``) or all but the outermost (the others).
+            policy: one of `SPLIT_POLICIES`.
+            levels: see `Knob`.
+        """
+        options = SPLIT_POLICIES[policy](extent, parts, limit)
+        return cls(name, "tile", options, axis, (extent, parts, limit), policy, levels)
 
     @classmethod
     def choice(cls, name: str, role: str, values: tuple[int, ...]) -> Knob:
@@ -76,13 +139,20 @@ class Knob:
     def to_json(self) -> dict[str, Any]:
         record: dict[str, Any] = {"name": self.name, "role": self.role}
         if self.split is not None:
-            return {**record, "axis": self.axis, "split": list(self.split)}
+            record |= {"axis": self.axis, "split": list(self.split)}
+            if self.policy != "perfect":
+                record["policy"] = self.policy
+            if self.levels:
+                record["levels"] = list(self.levels)
+            return record
         return {**record, "values": [option[0] for option in self.options]}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Knob:
         if "split" in record:
-            return cls.tile(record["name"], record["axis"], *record["split"])
+            extent, parts, limit = record["split"]
+            policy, levels = record.get("policy", "perfect"), tuple(record.get("levels", ()))
+            return cls.tile(record["name"], record["axis"], extent, parts, limit, policy, levels)
         return cls.choice(record["name"], record["role"], tuple(record["values"]))
 
 
