@@ -6,6 +6,9 @@ inside, the bytes of each buffer that they touch, and the operations per byte; b
 tile factors, the shape, vector width, parallelism, unrolling and where a producer is computed. The
 same columns serve convolutions, depthwise convolutions and dense layers.
 
+What a level of the nest becomes depends on the hardware: vectors and parallel jobs on a CPU, blocks
+and threads on a GPU (`dgtl.features_gpu`). Those columns differ, all others do not.
+
 All columns are logarithms to base 2 or flags. Everything that depends on one knob only is looked up
 in a table per option, so that a batch costs a few gathers and sums.
 """
@@ -16,6 +19,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from dgtl import features_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,6 +68,7 @@ class FeatureMap:
         self._roles = _roles([axis.kind for axis in task.axes])
         self._location = self._location_table()
         self._shape = self._shape_columns()
+        self._gpu = task.hardware.kind in features_gpu.KINDS
         self.names = self._column_names()
 
     def __call__(self, configs: Configurations) -> NDArray[np.float32]:
@@ -76,11 +82,17 @@ class FeatureMap:
 
     def _parts(self, axis: int) -> NDArray[np.int64]:
         """Tile factors [n_options, levels] of an axis; an axis without a knob is not split."""
-        if axis in self._knob_of_axis:
-            return self.space.knobs[self._knob_of_axis[axis]].table
         levels = self._levels[self.task.axes[axis].kind]
-        parts = np.ones((1, levels), dtype=np.int64)
-        parts[0, 0] = self.task.axes[axis].extent
+        if axis not in self._knob_of_axis:
+            parts = np.ones((1, levels), dtype=np.int64)
+            parts[0, 0] = self.task.axes[axis].extent
+            return parts
+        knob = self.space.knobs[self._knob_of_axis[axis]]
+        if not knob.levels:
+            return knob.table
+        parts = np.ones((len(knob), levels), dtype=np.int64)
+        for part, level in enumerate(knob.levels):
+            parts[:, level] *= knob.table[:, part]
         return parts
 
     def _axis_table(self, axis: int) -> tuple[NDArray, NDArray, NDArray]:
@@ -136,6 +148,8 @@ class FeatureMap:
             at = f"{structure[: b + 1]}|{structure[b + 1 :]}"
             columns = ("iterations", "data", "weight", "out", "bytes", "intensity")
             names += [f"{column}_{at}" for column in columns]
+        if self._gpu:
+            return (*names, *features_gpu.NAMES)
         names += ["vector", "vector_waste", "accumulators", "parallel", "imbalance"]
         names += ["unroll", "unrolled", "sketch_0", "sketch_1", "sketch_2"]
         names += ["producer_inline", "producer_root", "producer_bytes", "producer_repeats"]
@@ -154,7 +168,9 @@ class FeatureMap:
             inner_log.append(log_table[:, outside][choice[axis]])
             inner.append(table[:, outside][choice[axis]])
 
-        blocks = [np.broadcast_to(np.array(list(self._shape.values()), np.float32), (n, len(self._shape)))]
+        blocks = [
+            np.broadcast_to(np.array(list(self._shape.values()), np.float32), (n, len(self._shape)))
+        ]
         role_tiles = {
             role: sum((tiles[a] for a in axes[1:]), tiles[axes[0]])
             if axes
@@ -167,8 +183,11 @@ class FeatureMap:
         total = np.log2(sum(np.exp2(f) for f in footprints))
         boundary = np.stack([iterations, *footprints, total, 1 + iterations - total], axis=2)
         blocks.append(boundary.reshape(n, -1))
-        blocks.append(self._execution(configs, role_tiles, tiles, iterations))
-        blocks.append(self._producer(configs, choice))
+        if self._gpu:
+            blocks.append(self._gpu_execution(configs, choice, tiles))
+        else:
+            blocks.append(self._execution(configs, role_tiles, tiles, iterations))
+            blocks.append(self._producer(configs, choice))
         return np.concatenate(blocks, axis=1, dtype=np.float32)
 
     def _footprint(self, access: Access, inner_log: list, inner: list) -> NDArray[np.float32]:
@@ -214,6 +233,24 @@ class FeatureMap:
         flags = [(sketch == s).astype(np.float32) for s in range(3)]
         columns = [vector, waste, accumulators, parallel, imbalance, unroll, unrolled, *flags]
         return np.stack(columns, axis=1).reshape(n, -1)
+
+    def _gpu_execution(
+        self, configs: Configurations, choice: list, tiles: list
+    ) -> NDArray[np.float32]:
+        """Columns of `features_gpu`, from the footprints of what a block stages at a time."""
+        stage_log, stage = [], []
+        for axis, (_, log_table, linear_table) in enumerate(self._axis_tables):
+            # Inside of the blocks and of the outer reductions.
+            stage_log.append(log_table[choice[axis], 1])
+            stage.append(linear_table[choice[axis], 1])
+        return features_gpu.columns(
+            self.task,
+            tiles,
+            stage_log,
+            staged=[self._footprint(a, stage_log, stage) for a in self.task.accesses],
+            unroll_steps=self._option_values(configs, "unroll"),
+            explicit=self._option_values(configs, "unroll_explicit"),
+        )
 
     def _producer(self, configs: Configurations, choice: list) -> NDArray[np.float32]:
         """Where a producer (padding) is computed: its buffer's size and recomputation [N, 4]."""

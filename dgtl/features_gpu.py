@@ -1,0 +1,94 @@
+"""What a tiled loop nest becomes on a GPU: blocks, virtual threads, threads, staged memory.
+
+For structures that begin with those three spatial levels and stage the inputs inside of the first
+reduction level, as AutoTVM's templates and MetaSchedule's sketches do: every block copies to shared
+memory what it reads between two steps of the outer reductions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dgtl.records import Task
+
+KINDS = ("cuda", "nvptx", "rocm", "opencl", "vulkan", "metal")
+"""Kinds of target that these columns are for."""
+
+WARP = 32
+"""Threads that run in lockstep."""
+
+SEGMENT_BYTES = 128
+"""Memory that one access of a whole warp covers at best."""
+
+NAMES = (
+    *("blocks", "block_imbalance", "threads", "warp_waste", "vthreads", "outputs_per_thread"),
+    *("shared_data", "shared_weight", "shared", "stages", "loads_per_thread"),
+    *("stage_intensity", "traffic_data", "traffic_weight", "traffic", "traffic_intensity"),
+    *("thread_x", "warp_x", "vthread_x", "inner_x", "row", "row_waste"),
+    *("unroll", "unroll_explicit", "body", "unrolled"),
+)
+
+
+def columns(
+    task: Task,
+    tiles: list[NDArray[np.float32]],
+    stage_extents: list[NDArray[np.float32]],
+    staged: list[NDArray[np.float32]],
+    unroll_steps: NDArray[np.float32],
+    explicit: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """The columns `NAMES` [N, D] of N configurations.
+
+    Args:
+        task: axes and accesses; the output's last dimension is contiguous in memory.
+        tiles: per axis, log2 of its factor at every level of its kind [N, levels].
+        stage_extents: per axis, log2 of what a block covers between two steps of the outer
+            reductions [N].
+        staged: per access, log2 of the bytes that this touches [N].
+        unroll_steps: limit of the loop bodies to unroll [N].
+        explicit: 1 where unrolling is done before the device compiler sees the code [N].
+    """
+    spatial = [a for a, axis in enumerate(task.axes) if axis.kind == "S"]
+    reduction = [a for a, axis in enumerate(task.axes) if axis.kind == "R"]
+    last = next(a for a in spatial if task.accesses[-1].strides[-1][a])
+
+    blocks, vthreads, threads = (sum(tiles[a][:, level] for a in spatial) for level in range(3))
+    inner = sum(tiles[a][:, 3:].sum(axis=1) for a in spatial)
+    stages = sum(tiles[a][:, 0] for a in reduction)
+    cores = task.hardware.num_cores
+    imbalance = np.log2(np.ceil(np.exp2(blocks) / cores) * cores) - blocks
+    warps = np.ceil(np.exp2(threads) / WARP - 1e-4)
+    warp_waste = np.log2(warps * WARP) - threads
+
+    data, weight = staged[:2]
+    shared = np.logaddexp2(data, weight)
+    item_bytes = task.accesses[0].item_bytes
+    loads = shared - math.log2(item_bytes) - threads
+    # Two operations per iteration of a block between two stagings.
+    stage_intensity = 1 + sum(stage_extents) - shared
+    traffic = [blocks + stages + b for b in (data, weight, shared)]
+
+    # What a warp reads or writes in a row of memory, and what of its segments it does not use.
+    row = stage_extents[last]
+    row_bytes = np.exp2(row) * item_bytes
+    row_waste = np.log2(np.ceil(row_bytes / SEGMENT_BYTES) * SEGMENT_BYTES / row_bytes)
+    body = inner + vthreads + sum(tiles[a][:, 1:].sum(axis=1) for a in reduction)
+    unrolled = np.where(body <= np.log2(np.maximum(unroll_steps, 1)), body, 0)
+
+    return np.stack(
+        [
+            *(blocks, imbalance, threads, warp_waste, vthreads, inner + vthreads),
+            *(data, weight, shared, stages, loads),
+            *(stage_intensity, *traffic, math.log2(task.flops) - traffic[2]),
+            *(tiles[last][:, 2], np.minimum(tiles[last][:, 2], math.log2(WARP))),
+            *(tiles[last][:, 1], tiles[last][:, 3:].sum(axis=1), row, row_waste),
+            *(np.log2(1 + unroll_steps), explicit, body, unrolled),
+        ],
+        axis=1,
+    )
