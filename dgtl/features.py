@@ -182,7 +182,7 @@ class FeatureMap:
         footprints = [self._footprint(access, inner_log, inner) for access in self.task.accesses]
         total = np.log2(sum(np.exp2(f) for f in footprints))
         boundary = np.stack([iterations, *footprints, total, 1 + iterations - total], axis=2)
-        blocks.append(boundary.reshape(n, -1))
+        blocks.append(boundary.reshape(n, boundary.shape[1] * boundary.shape[2]))
         if self._gpu:
             blocks.append(self._gpu_execution(configs, choice, tiles))
         else:
@@ -206,7 +206,6 @@ class FeatureMap:
         self, configs: Configurations, role_tiles: dict, tiles: list, iterations: NDArray
     ) -> NDArray[np.float32]:
         """Vector width, accumulators, parallelism, unrolling and the kind of sketch [N, 10]."""
-        n = len(configs)
         lanes = VECTOR_BYTES // self.task.accesses[-1].item_bytes
         vector = role_tiles["s1"][:, -1]
         registers = np.ceil(np.exp2(vector) / lanes)
@@ -232,7 +231,7 @@ class FeatureMap:
         sketch = self._option_values(configs, "sketch")
         flags = [(sketch == s).astype(np.float32) for s in range(3)]
         columns = [vector, waste, accumulators, parallel, imbalance, unroll, unrolled, *flags]
-        return np.stack(columns, axis=1).reshape(n, -1)
+        return np.stack(columns, axis=1)
 
     def _gpu_execution(
         self, configs: Configurations, choice: list, tiles: list

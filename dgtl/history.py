@@ -80,8 +80,13 @@ class History:
         history = cls()
         for path in paths:
             for file in _files(path):
-                for record in _read_lines(file):
-                    history.add(record)
+                for number, record in _read_lines(file):
+                    try:
+                        history.add(record)
+                    except (KeyError, TypeError, ValueError) as error:
+                        raise HistoryError(
+                            f"history {file}, line {number} cannot be used: {error}"
+                        ) from error
         return history
 
     def add(self, record: dict[str, Any]) -> None:
@@ -177,7 +182,7 @@ class TrialLog:
 def pack(source: Path, target: Path) -> None:
     """Compresses a history file, e.g. for shipping; times rounded to five digits."""
     lines = []
-    for record in _read_lines(source):
+    for _, record in _read_lines(source):
         if record["type"] == "trial":
             record = {k: _rounded(v) for k, v in record.items()}
         lines.append(json.dumps(record, separators=(",", ":")))
@@ -200,9 +205,12 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Records with their line numbers, from 1."""
     try:
-        data = lzma.open(path).read() if path.suffix == ".xz" else path.read_bytes()
+        data = path.read_bytes()
+        if path.suffix == ".xz":
+            data = lzma.decompress(data)
     except (OSError, lzma.LZMAError, EOFError) as error:
         raise HistoryError(f"history {path} cannot be read: {error}") from error
     lines = data.split(b"\n")
@@ -217,7 +225,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 warnings.warn(f"{path}: the last line is damaged and left out", stacklevel=2)
                 continue
             raise HistoryError(f"history {path}, line {number} is damaged: {error}") from error
-        yield record
+        yield number, record
 
 
 def _set_aside_damaged_tail(path: Path) -> None:
@@ -226,9 +234,21 @@ def _set_aside_damaged_tail(path: Path) -> None:
     tail = data[end:]
     if not tail:
         return
+    if _is_json(tail):
+        with path.open("ab") as file:
+            file.write(b"\n")
+        return
     aside = path.with_name(path.name + ".damaged")
     with aside.open("ab") as file:
         file.write(tail + b"\n")
     with path.open("r+b") as file:
         file.truncate(end)
     warnings.warn(f"{path}: the last line was damaged and is now in {aside.name}", stacklevel=3)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

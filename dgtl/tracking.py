@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dgtl.records import Task, Trial
     from dgtl.summary import Summary
 
-MODES = ("online", "offline", "disabled")
+Mode = Literal["online", "offline", "disabled"]
 TIMEOUT_S = 60.0
 """Longest wait for W&B's server, at the start and at the end of a run."""
 
@@ -52,15 +52,15 @@ class Tracker:
         group: str = "",
         job_type: str = "",
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"tracking={mode}: must be one of {', '.join(MODES)}")
+        if mode not in get_args(Mode):
+            raise ValueError(f"tracking={mode}: must be one of {', '.join(get_args(Mode))}")
         self._run: Any = None
         self._trials, self._search_s = 0, 0.0
         self._best: dict[str, float] = {}
         if mode != "disabled":
             with self._forgiving():
                 self._run = _start(
-                    mode,
+                    cast("Mode", mode),
                     folder,
                     config=dict(config),
                     project=project,
@@ -135,7 +135,7 @@ class Tracker:
             _stop_service()
 
 
-def _start(mode: str, folder: Path, **described: Any) -> Any:
+def _start(mode: Mode, folder: Path, **described: Any) -> Any:
     # Read when wandb is imported; without it the client would report its own crashes online.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
