@@ -187,7 +187,7 @@ class DesignSpace:
         return rng.integers(0, self.sizes, size=(n, len(self.knobs)), dtype=np.int32)
 
     def sample_distinct(self, rng: np.random.Generator, n: int) -> Configurations:
-        """At most ``n`` distinct configurations [<=n, K]; all of them if the space is that small."""
+        """At most ``n`` distinct configurations [<=n, K]; all of them if there are no more."""
         if self.size <= n:
             return self.at(np.arange(self.size))
         found = self.unique(self.sample(rng, n))

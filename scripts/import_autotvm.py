@@ -29,7 +29,7 @@ def main() -> None:
     try:
         imported = import_logs(args.paths, args.device)
         imported.write(args.out)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         sys.exit(f"import_autotvm: {error}")
     if imported.unpadded:
         print(

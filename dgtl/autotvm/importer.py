@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.autotvm.layers import UnsupportedError, WinogradProduct
-from dgtl.autotvm.records import LineError, parse, read_lines
+from dgtl.autotvm.records import LineError, find_logs, parse, read_lines
 from dgtl.autotvm.templates import describe, target_kind
 from dgtl.history import SourceTask, TrialLog
 from dgtl.records import Hardware, Provenance, Status, Task, Trial
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
     from dgtl.autotvm.records import Record
     from dgtl.space import DesignSpace
-
-LOG_SUFFIXES = (".log", ".json")
-PACKED_SUFFIXES = (".gz", ".xz")
 
 MULTIPROCESSORS = {"gtx1650": 14, "gtx1080ti": 28, "k80": 13, "p100": 56, "t4": 40, "v100": 80}
 """`Hardware.num_cores` by device (one of the K80's two processors); 1 where it is not known."""
@@ -97,30 +94,36 @@ class Imported:
         A file appears under its name only when it is complete.
 
         Raises:
-            ValueError: such a file is there already.
-            OSError: the folder cannot be written.
+            ValueError: such a file is there already, or the folder cannot be written.
         """
-        hardware = {key: task.hardware.name for key, (task, _) in self.tasks.items()}
-        names = sorted({hardware[trial.task] for trial in self.trials})
+        names = sorted({task.hardware.name for task, _ in self.tasks.values()})
         paths = {name: folder / f"{name}.jsonl" for name in names}
         for path in paths.values():
             if path.exists():
                 raise ValueError(f"{path} exists already: remove it, or choose another folder")
-        for name, path in paths.items():
-            partial = path.with_name(path.name + ".partial")
-            partial.unlink(missing_ok=True)
-            with TrialLog(partial) as log:
-                for provenance in self.provenances.values():
-                    if provenance.hardware.name == name:
-                        log.provenance(provenance)
-                for task, space in self.tasks.values():
-                    if task.hardware.name == name:
-                        log.task(task, space)
-                for trial in self.trials:
-                    if hardware[trial.task] == name:
-                        log.trial(trial)
-            partial.rename(path)
+        try:
+            for name, path in paths.items():
+                partial = path.with_name(path.name + ".partial")
+                partial.unlink(missing_ok=True)
+                self._write(partial, name)
+                partial.rename(path)
+        except OSError as error:
+            raise ValueError(f"{folder} cannot be written: {error.strerror or error}") from error
         return list(paths.values())
+
+    def _write(self, path: Path, hardware_name: str) -> None:
+        with TrialLog(path) as log:
+            for provenance in self.provenances.values():
+                if provenance.hardware.name == hardware_name:
+                    log.provenance(provenance)
+            keys = set()
+            for task, space in self.tasks.values():
+                if task.hardware.name == hardware_name:
+                    log.task(task, space)
+                    keys.add(task.key)
+            for trial in self.trials:
+                if trial.task in keys:
+                    log.trial(trial)
 
 
 def import_logs(paths: Iterable[Path], device: str | None = None) -> Imported:
@@ -134,7 +137,7 @@ def import_logs(paths: Iterable[Path], device: str | None = None) -> Imported:
     Raises:
         ValueError: a path does not exist or cannot be read, or no line of any file is a trial.
     """
-    files = [file for path in paths for file in _files(path)]
+    files = [file for path in paths for file in find_logs(path)]
     imported = Imported()
     for file in dict.fromkeys(files):
         name = _hardware_name(file.resolve().parent.name if device is None else device)
@@ -149,19 +152,6 @@ def import_logs(paths: Iterable[Path], device: str | None = None) -> Imported:
             "give logs with one JSON record per line"
         )
     return imported
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file() and _is_log(file))
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or folder")
-    return [path]
-
-
-def _is_log(file: Path) -> bool:
-    name = file.with_suffix("") if file.suffix in PACKED_SUFFIXES else file
-    return name.suffix in LOG_SUFFIXES
 
 
 def _hardware_name(device: str) -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+LOG_SUFFIXES = (".log", ".json")
+PACKED_SUFFIXES = (".gz", ".xz")
+
+
 class LineError(ValueError):
     """A line that is no usable record; its text is the reason, the same for all such lines."""
 
@@ -117,6 +121,24 @@ def _version_1(content: dict[str, Any]) -> Record:
         0.1,
         "",
     )
+
+
+def find_logs(path: Path) -> list[Path]:
+    """The file ``path``, or all logs in the folder ``path``, at any depth.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file() and _is_log(file))
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
+    return [path]
+
+
+def _is_log(file: Path) -> bool:
+    name = file.with_suffix("") if file.suffix in PACKED_SUFFIXES else file
+    return name.suffix in LOG_SUFFIXES
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
