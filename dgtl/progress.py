@@ -150,13 +150,12 @@ class Progress:
         return f"{self._trials}/{self._planned} trials, {best}{failed}"
 
     def _render(self) -> RenderableType:
-        """The live display: the stage, and while tuning a bar for the task and one for all."""
-        elapsed = duration(self._clock() - self._begin)
-        head = Text.assemble((self._stage or "starting", "bold"), f"  {elapsed} elapsed")
+        """The live display, at most 80 columns: stage and task, then a bar for each and for all."""
+        elapsed = f"{duration(self._clock() - self._begin)} elapsed"
+        head = Text.assemble((self._stage, "bold"), no_wrap=True, overflow="ellipsis")
         if not self._task:
-            return head
-        left = "?" if self.left_s is None else duration(self.left_s)
-        head.append(f", {left} left")
+            return head.append(f"  {elapsed}")
+        left = "" if self.left_s is None else f", {duration(self.left_s)} left"
         best = Text("no valid trial yet", style="dim")
         if self._best is not None:
             best = Text(f"best {self._best:.1f} GFLOPS", style="bold green")
@@ -164,23 +163,21 @@ class Progress:
             best.append(f"  {self._failed} failed", style="yellow")
         done = self._index - 1 + (self._trials / self._planned if self._planned else 1)
         grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True, overflow="ellipsis", max_width=40)
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_column(no_wrap=True)
+        for justify in ("left", "left", "right", "left"):
+            grid.add_column(no_wrap=True, justify=justify)
         grid.add_row(
-            self._task,
-            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=24),
+            "this task",
+            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=20),
             f"{self._trials}/{self._planned} trials",
             best,
         )
         grid.add_row(
             "all tasks",
-            ProgressBar(total=max(self._count, 1), completed=done, width=24),
+            ProgressBar(total=max(self._count, 1), completed=done, width=20),
             f"{self._index}/{self._count} tasks",
-            "",
+            elapsed + left,
         )
-        return Group(head, grid)
+        return Group(head.append(f"  {self._where()}"), grid)
 
 
 def duration(seconds: float) -> str:

@@ -171,3 +171,17 @@ def test_text_in_brackets_is_printed_as_it_is():
 )
 def test_duration_reads_like_a_clock(seconds, text):
     assert duration(seconds) == text
+
+
+def test_display_fits_eighty_columns():
+    progress, out, clock = progress_to(terminal=True)
+    progress.stage("tune")
+    progress.task("fused_conv2d12_add14_add15_relu9_transpose_reshape" * 2, 19, 20, 1000)
+    for trial, gflops in ((OK, 1234.5), (FAILED, None)):
+        clock.now_s += 40
+        progress.trial(trial, gflops)
+    out.truncate(0)
+    Console(file=out, width=80, color_system=None).print(progress._render())
+    assert "best 1234.5 GFLOPS  1 failed" in out.getvalue()
+    assert "1:20 min elapsed" in out.getvalue()
+    assert out.getvalue().rstrip().endswith("h left")
