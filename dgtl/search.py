@@ -107,6 +107,33 @@ def anneal(
     Returns:
         At most ``top`` distinct configurations [M, K] with their scores [M], best first.
     """
+    return walk(space, score, rng, top=top, options=options, start=start, exclude=exclude).best
+
+
+@dataclasses.dataclass(frozen=True)
+class Walk:
+    """What `walk` found and where it stands.
+
+    Args:
+        best: the best configurations [M, K] with their scores [M], best first, as of `anneal`.
+        points: where the chains ended [chains, K]: the ``start`` of chains that go on later.
+    """
+
+    best: tuple[Configurations, NDArray[np.float64]]
+    points: Configurations
+
+
+def walk(
+    space: DesignSpace,
+    score: Callable[[Configurations], NDArray[np.floating]],
+    rng: np.random.Generator,
+    *,
+    top: int,
+    options: AnnealingOptions | None = None,
+    start: Configurations | None = None,
+    exclude: Collection[str] = (),
+) -> Walk:
+    """`anneal` that also tells where its chains ended; same arguments."""
     options = options or AnnealingOptions()
     points = space.sample(rng, options.chains)
     if start is not None:
@@ -126,7 +153,7 @@ def anneal(
         stale = 0 if best.add(proposals, proposed) else stale + 1
         if stale >= options.patience:
             break
-    return best.ranked()
+    return Walk(best.ranked(), points)
 
 
 def accepted(

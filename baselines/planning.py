@@ -1,0 +1,125 @@
+"""The loop that the baselines share: plan a set, measure it, learn from it, plan the next.
+
+AutoTVM's `ModelBasedTuner` in the words of `dgtl.tuner`: a plan is worked off in as many batches as
+the budget asks for; its last places go to random configurations (epsilon-greedy); nothing is
+measured twice; the next plan is made when the last one is measured. Planning happens in `ask`,
+where the loop counts its seconds as search time.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from baselines.random_search import draw_unseen
+from dgtl.features import FeatureMap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dgtl.history import SourceTask
+    from dgtl.records import Trial
+    from dgtl.space import Configurations
+    from dgtl.tuner import Problem
+
+
+def stream(seed: np.random.SeedSequence, index: int) -> np.random.SeedSequence:
+    """What ``seed.spawn`` gives as its child ``index``, without counting it as spawned in ``seed``.
+
+    So two tuners made from the same sequence are the same tuner.
+    """
+    return np.random.SeedSequence(
+        seed.entropy, spawn_key=(*seed.spawn_key, index), pool_size=seed.pool_size
+    )
+
+
+def source_trials(
+    sources: Sequence[SourceTask],
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Features [N, D] and throughput [N] in GFLOPS of all that ran on at least one source."""
+    features = [FeatureMap(source.task, source.space)(source.configs()) for source in sources]
+    return np.concatenate(features), np.concatenate([source.gflops() for source in sources])
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What to measure next.
+
+    Args:
+        configs: proposals [M, K], best first; those tried before are skipped.
+        size: how many to measure in all; random configurations make up what proposals lack.
+            0 says that the tuner is done.
+        stage: what the proposals are for; kept with the trials.
+    """
+
+    configs: Configurations
+    size: int
+    stage: str
+
+
+class PlannedTuner(abc.ABC):
+    """A `dgtl.tuner.Tuner` that proposes plan by plan.
+
+    Args:
+        problem: the task.
+        rng: every random choice.
+        random_places: how many of the last places of every plan are random.
+
+    Attributes:
+        configs: configurations told so far [N, K].
+        gflops: their throughput [N]; 0 for failures, which is AutoTVM's rule.
+    """
+
+    def __init__(self, problem: Problem, rng: np.random.Generator, random_places: int):
+        self.problem = problem
+        self.space = problem.space
+        self.rng = rng
+        self.stage = "random"
+        self.configs: Configurations = problem.space.parse_all([])
+        self.gflops: NDArray[np.float64] = np.empty(0)
+        self.seen: set[str] = set()
+        self._random_places = random_places
+        self._queue: Configurations = problem.space.parse_all([])
+
+    @abc.abstractmethod
+    def _plan(self) -> Plan:
+        """The next plan, now that all of the last one was told."""
+
+    @property
+    def any_success(self) -> bool:
+        """Whether any trial ran."""
+        return bool((self.gflops > 0).any())
+
+    def random_plan(self, size: int) -> Plan:
+        """A plan of random configurations only."""
+        return Plan(self.space.parse_all([]), size, "random")
+
+    def ask(self, n: int) -> Configurations:
+        """See `dgtl.tuner.Tuner.ask`. Never reaches over the end of a plan."""
+        if len(self._queue) == 0 and len(self.seen) < self.space.size:
+            plan = self._plan()
+            self.stage = plan.stage
+            self._queue = self._fill(plan)
+        batch, self._queue = self._queue[:n], self._queue[n:]
+        return batch
+
+    def tell(self, trials: Sequence[Trial]) -> None:
+        """See `dgtl.tuner.Tuner.tell`."""
+        configs = self.space.parse_all([trial.config for trial in trials])
+        gflops = [self.problem.gflops(trial) if trial.ok else 0.0 for trial in trials]
+        self.configs = np.concatenate([self.configs, configs])
+        self.gflops = np.concatenate([self.gflops, np.array(gflops, dtype=np.float64)])
+
+    def _fill(self, plan: Plan) -> Configurations:
+        """The plan with its random places [<=size, K]; all of it counts as seen from now on."""
+        keys = dict.fromkeys(k for k in self.space.keys(plan.configs) if k not in self.seen)
+        chosen = list(keys)[: max(plan.size - self._random_places, 0)]
+        self.seen.update(chosen)
+        random = draw_unseen(self.space, self.rng, plan.size - len(chosen), self.seen)
+        self.seen.update(self.space.keys(random))
+        return np.concatenate([self.space.parse_all(chosen), random])

@@ -1,0 +1,193 @@
+"""What holds for every baseline: distinct, reproducible, robust, better than random."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import landscape
+import numpy as np
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from baselines.autotvm import AutoTVM
+from baselines.autotvm_model import TreeOptions
+from baselines.chameleon import Chameleon
+from baselines.gga import GGA
+from baselines.random_search import RandomSearch, draw_unseen
+from baselines.xgb_transfer import XGBTransfer
+from dgtl.models.xgb import XGBConfig
+from dgtl.search import AnnealingOptions
+from dgtl.tuner import Problem
+
+CONF = Path(__file__).parents[2] / "conf" / "model"
+BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}
+
+SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
+FEW = XGBConfig(trees=60, rate=0.2, folds=0)
+AGENT = {"episodes": 16, "steps": 60, "side_by_side": 16}
+METHODS = {
+    "random": RandomSearch(),
+    "autotvm": AutoTVM(annealing=SHORT),
+    "autotvm_rank": AutoTVM(annealing=SHORT, objective="rank"),
+    "autotvm_knobs": AutoTVM(annealing=SHORT, features="knobs"),
+    "autotvm_history": AutoTVM(annealing=SHORT, load_history=True),
+    "chameleon": Chameleon(**AGENT),
+    "chameleon_paper": Chameleon(variant="paper", **AGENT),
+    "chameleon_annealing": Chameleon(exploration="annealing", annealing=SHORT),
+    "gga": GGA(trees=FEW, generations=4, offspring=300),
+    "gga_history": GGA(surrogate=False),
+    "gga_surrogate": GGA(history=False, trees=FEW, generations=4, offspring=300),
+    "ga": GGA(history=False, surrogate=False),
+    "xgb_transfer": XGBTransfer(initial_set=1024, rounds=3, annealing=SHORT, trees=FEW),
+}
+TRIALS = 160
+
+
+def prepared(name: str, sources=None):
+    method = METHODS[name]
+    method.prepare(landscape.sources() if sources is None else sources, Path("unused"), seed=0)
+    return method
+
+
+@pytest.fixture(scope="module")
+def random_best() -> float:
+    runs = [landscape.run(METHODS["random"], seed, TRIALS) for seed in range(5)]
+    return median(landscape.best(trials) for trials in runs)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
+def test_median_of_five_seeds_beats_random(name: str, random_best: float) -> None:
+    method = prepared(name)
+    runs = [landscape.run(method, seed, TRIALS) for seed in range(5)]
+    assert median(landscape.best(trials) for trials in runs) > random_best
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_same_seed_same_proposals_and_none_twice(name: str) -> None:
+    method = prepared(name)
+    keys = [trial.config for trial in landscape.run(method, 0, 140)]
+    assert keys == [trial.config for trial in landscape.run(method, 0, 140)]
+    assert keys != [trial.config for trial in landscape.run(method, 1, 140)]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str) -> None:
+    seed = np.random.SeedSequence(0)
+    problem = Problem(landscape.TASK, landscape.SPACE)
+    method = prepared(name)
+    first, second = (method.tuner(problem, seed).ask(16) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_survives_when_everything_fails(name: str) -> None:
+    trials = landscape.run(prepared(name), 0, 100, broken=True)
+    assert len(trials) == 100
+    assert len({trial.config for trial in trials}) == 100
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_survives_a_space_smaller_than_the_batch(name: str) -> None:
+    space = landscape.tiny_space()
+    trials = landscape.run(prepared(name), 0, 200, task=landscape.TINY_TASK, space=space)
+    assert {trial.config for trial in trials} == set(space.keys(space.at(range(space.size))))
+    assert len(trials) == space.size
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_survives_without_sources(name: str) -> None:
+    assert len(landscape.run(prepared(name, sources=[]), 0, 80)) == 80
+
+
+def test_budget_batches_do_not_change_the_plan() -> None:
+    """A plan of 64 asked for in batches of 24 is the same plan."""
+    method = AutoTVM(annealing=SHORT)
+    whole = landscape.run(method, 3, 128, batch=64)
+    parts = landscape.run(method, 3, 128, batch=24)
+    assert [t.config for t in whole] == [t.config for t in parts]
+
+
+def test_draw_unseen_exhausts_a_space() -> None:
+    space = landscape.tiny_space()
+    rng = np.random.default_rng(0)
+    seen: set[str] = set()
+    while len(found := draw_unseen(space, rng, 7, seen)):
+        assert seen.isdisjoint(space.keys(found))
+        seen.update(space.keys(found))
+    assert len(seen) == space.size
+
+
+def test_importing_the_baselines_imports_no_tensorflow() -> None:
+    modules = "autotvm, chameleon, gga, random_search, xgb_transfer"
+    code = f"import sys; from baselines import {modules}; print('tensorflow' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
+
+
+def configured(name: str):
+    cfg = OmegaConf.create({"budget": BUDGET, "model": OmegaConf.load(CONF / f"{name}.yaml")})
+    return instantiate(cfg.model)
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("random", RandomSearch()),
+        ("autotvm", AutoTVM()),
+        ("chameleon", Chameleon()),
+        ("gga", GGA()),
+        ("xgb_transfer", XGBTransfer()),
+    ],
+)
+def test_configuration_files_hold_the_defaults(name: str, default) -> None:
+    assert configured(name) == default
+    keys = set(OmegaConf.load(CONF / f"{name}.yaml")) - {"_target_"}
+    assert keys == {field.name for field in dataclasses.fields(default)}
+
+
+def test_autotvm_has_the_constants_of_its_code() -> None:
+    method = configured("autotvm")
+    assert (method.plan, method.epsilon, method.objective) == (64, 0.05, "reg")
+    assert method.early_stopping is None
+    assert method.annealing == AnnealingOptions(128, 500, 1.0, 50)
+    assert dataclasses.astuple(method.trees)[:11] == (
+        *(3, 0.3, 1e-4, 1.0, 1.0, 1.0, 0.0),
+        *(8000, 20, 400, 100),
+    )
+    assert method.trees == TreeOptions()
+
+
+def test_xgb_transfer_has_the_schedule_of_the_deep_gp() -> None:
+    dgp = OmegaConf.load(CONF / "dgp.yaml")
+    own = OmegaConf.load(CONF / "xgb_transfer.yaml")
+    for key in ("initial_set", "tuning_set", "final", "rounds"):
+        assert OmegaConf.to_container(own)[key] == OmegaConf.to_container(dgp)[key]
+    assert configured("xgb_transfer").planned_trials == 80
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: AutoTVM(objective="hinge"),
+        lambda: AutoTVM(features="curve"),
+        lambda: AutoTVM(features="knobs", load_history=True),
+        lambda: AutoTVM(early_stopping=0),
+        lambda: Chameleon(variant="ours"),
+        lambda: Chameleon(sampling="all"),
+        lambda: GGA(mutation=2.0),
+        lambda: GGA(population=0),
+        lambda: XGBTransfer(initial_set=8),
+        lambda: XGBTransfer(target_weight=0.0),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(make) -> None:
+    with pytest.raises(ValueError, match=r"autotvm|chameleon|gga|xgb_transfer"):
+        make()
