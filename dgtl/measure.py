@@ -26,8 +26,8 @@ class MeasureOptions:
         repeats: timings per candidate; its throughput comes from their median.
         min_repeat_ms: least duration of one timing; the kernel runs as often as that takes.
         build_timeout_s, run_timeout_s: limits for one candidate, queueing not counted.
-        quick_factor: a candidate whose first run takes this many times the task's best latency is
-            not repeated; its trial says `quick`.
+        quick_factor: a candidate whose first run takes this many times the task's best latency, and
+            at least `min_repeat_ms`, is not repeated; its trial says `quick`.
     """
 
     repeats: int = 3

@@ -69,6 +69,12 @@ class Method(abc.ABC):
 
     name: str
 
+    @property
+    def planned_trials(self) -> int:
+        """Trials per task where the budget does not say: the deep GP's plan, so that methods
+        compare at equal trials."""
+        return 80
+
     def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:  # noqa: B027
         """Once per workload, before any tuning: learn from earlier tasks.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import shutil
@@ -30,6 +31,33 @@ if TYPE_CHECKING:
 WRONG_ABOVE = 1e-3
 """Relative error from which a result counts as wrong: sums of 4,608 float32 products in another
 order differ by about 1e-6."""
+
+
+@dataclasses.dataclass
+class _Candidate:
+    """A configuration on its way through building and running."""
+
+    outcome: Trial
+    built: workers.Built | None = None
+    times_s: list[float] = dataclasses.field(default_factory=list)
+    number: int = 1
+    quick: bool = False
+    run_s: float = 0.0
+
+    @property
+    def running(self) -> bool:
+        return self.outcome.ok and self.built is not None
+
+    def fail(self, status: Status, error: object, **seconds: float) -> None:
+        self.outcome = _failure(self.outcome, status, error, **seconds)
+
+    def trial(self) -> Trial:
+        outcome = self.outcome.replace(run_s=self.run_s)
+        if self.built is not None:
+            outcome = outcome.replace(build_s=self.built.build_s)
+        if not outcome.ok:
+            return outcome
+        return outcome.replace(run_times_s=tuple(self.times_s), quick=self.quick)
 
 
 class LocalMeasurer:
@@ -106,16 +134,11 @@ class LocalMeasurer:
                 for config, future in zip(configs, builds, strict=True)
             ]
             build_share_s = (time.perf_counter() - begin) / max(len(configs), 1)
-            trials = []
-            for candidate in built:
-                begin = time.perf_counter()
-                trial = candidate if isinstance(candidate, Trial) else self._run(*candidate, best_s)
-                wall_s = build_share_s + time.perf_counter() - begin
-                trial = trial.replace(wall_s=wall_s, timestamp=time.time())
-                best_s = min(best_s, trial.latency_s)
-                trials.append(trial)
-                if on_trial is not None:
-                    on_trial(trial)
+            trials = self._run_all(built, best_s)
+        trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
+        if on_trial is not None:
+            for trial in trials:
+                on_trial(trial)
         return trials
 
     def _submit_build(self, task: Task, config: str) -> Future:
@@ -126,46 +149,66 @@ class LocalMeasurer:
             workers.build, mod_file, self.hardware.target, config, library
         )
 
-    def _build_result(
-        self, task: Task, config: str, future: Future
-    ) -> Trial | tuple[Trial, workers.Built]:
+    def _build_result(self, task: Task, config: str, future: Future) -> _Candidate:
         timeout_s = self.options.build_timeout_s
-        trial = Trial(task.key, config, Status.OK)
+        candidate = _Candidate(Trial(task.key, config, Status.OK))
         try:
             result = future.result()
         except TimeoutError:
             error = f"not built within {timeout_s} s"
-            return _failure(trial, Status.BUILD_TIMEOUT, error, build_s=timeout_s)
+            candidate.fail(Status.BUILD_TIMEOUT, error, build_s=timeout_s)
         except Exception as error:
-            return _failure(trial, Status.BUILD_ERROR, error)
-        if isinstance(result, str):
-            return _failure(trial, Status.INVALID, result)
-        return trial.replace(build_s=result.build_s), result
+            candidate.fail(Status.BUILD_ERROR, error)
+        else:
+            if isinstance(result, str):
+                candidate.fail(Status.INVALID, result)
+            else:
+                candidate.built = result
+        return candidate
 
-    def _run(self, trial: Trial, built: workers.Built, best_s: float) -> Trial:
+    def _run_all(self, built: Sequence[_Candidate], best_s: float) -> list[Trial]:
+        """Times the candidates in passes over the batch, one timing of each per pass.
+
+        Other users of a machine come in bursts, which would spoil all timings of a candidate that
+        are made in one go; the median of timings apart in time does not see them.
+        """
+        candidates = list(built)
+        for candidate in candidates:
+            if candidate.running:
+                self._time(candidate, best_s)
+                best_s = min([best_s, *candidate.times_s])
+        for _ in range(1, self.options.repeats):
+            for candidate in candidates:
+                if candidate.running and not candidate.quick:
+                    self._time(candidate, best_s)
+        self._runner.submit(workers.unload).result()
+        for candidate in candidates:
+            if candidate.built is not None:
+                Path(candidate.built.library).unlink(missing_ok=True)
+        return [candidate.trial() for candidate in candidates]
+
+    def _time(self, candidate: _Candidate, best_s: float) -> None:
+        """One more timing of a candidate, or the failure that ends its trial."""
         options = self.options
-        quick_above_s = options.quick_factor * best_s
+        built = candidate.built
         begin = time.perf_counter()
+        if candidate.times_s:
+            call = (workers.next_timing, options.min_repeat_ms, candidate.number)
+        else:
+            quick_above_s = options.quick_factor * best_s
+            call = (workers.first_timing, options.min_repeat_ms, quick_above_s)
         try:
-            timed = self._runner.submit(
-                workers.run,
-                built.library,
-                built.tensors,
-                options.repeats,
-                options.min_repeat_ms,
-                quick_above_s,
-            ).result()
+            timing = self._runner.submit(call[0], built.library, built.tensors, *call[1:]).result()
         except TimeoutError:
             error = f"not run within {options.run_timeout_s} s"
-            failed = _failure(trial, Status.RUN_TIMEOUT, error, run_s=time.perf_counter() - begin)
+            candidate.fail(Status.RUN_TIMEOUT, error)
         except Exception as error:
-            failed = _failure(trial, Status.RUN_ERROR, error, run_s=time.perf_counter() - begin)
+            candidate.fail(Status.RUN_ERROR, error)
         else:
-            return trial.replace(
-                run_times_s=timed.run_times_s, quick=timed.quick, run_s=timed.run_s
-            )
-        Path(built.library).unlink(missing_ok=True)
-        return failed
+            candidate.times_s.append(timing.seconds)
+            candidate.number = timing.number
+            candidate.quick = timing.quick
+        candidate.run_s += time.perf_counter() - begin
 
     def check(self, task: Task, config: str) -> Trial | None:
         """None if the configuration computes what the unscheduled function does, else a trial.

@@ -45,12 +45,7 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     Raises:
         ValueError: the model cannot be imported.
     """
-    inputs = {node.name for node in model.graph.initializer}
-    shapes = {
-        value.name: [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
-        for value in model.graph.input
-        if value.name not in inputs
-    }
+    shapes = {name: list(shape) for name, shape in input_shapes(model).items()}
     try:
         mod = from_onnx(model, shape_dict=shapes, keep_params_in_input=False)
     except Exception as error:
@@ -69,6 +64,16 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     ]
     with target:
         return tvm.transform.Sequential(passes)(mod)
+
+
+def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shape of each input of an ONNX model; unknown extents (the batch) count as 1."""
+    weights = {w.name for w in model.graph.initializer}
+    return {
+        value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
+        for value in model.graph.input
+        if value.name not in weights
+    }
 
 
 def extract(network: tvm.ir.IRModule, hardware: Hardware) -> list[FusedFunction]:

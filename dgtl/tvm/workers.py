@@ -36,12 +36,15 @@ class Built:
 
 
 @dataclasses.dataclass(frozen=True)
-class Timed:
-    """Raw run times of a candidate [s]; `quick` if one slow first run is all there is."""
+class Timing:
+    """One timing of a candidate: seconds per run, and how many runs it is the mean of.
 
-    run_times_s: tuple[float, ...]
-    quick: bool
-    run_s: float
+    `quick` if it is a first run that was too slow to be worth more.
+    """
+
+    seconds: float
+    number: int
+    quick: bool = False
 
 
 def start(num_threads: int) -> None:
@@ -99,31 +102,42 @@ def _arguments(tensors: Tensors) -> list[tvm.runtime.Tensor]:
     return arguments
 
 
-def run(
-    library: str, tensors: Tensors, repeats: int, min_repeat_ms: float, quick_above_s: float
-) -> Timed:
-    """Times one candidate. The library is deleted as soon as it is loaded.
+_loaded: dict[str, tvm.runtime.Module] = {}
 
-    Caches are warm, as they are left by the same kernel's previous run on the same arguments.
+
+def first_timing(
+    library: str, tensors: Tensors, min_repeat_ms: float, quick_above_s: float
+) -> Timing:
+    """Loads a candidate and times it: its first run alone where that is slow enough.
+
+    Caches are warm, as the same kernel's previous run on the same arguments leaves them.
     """
-    begin = time.perf_counter()
-    module = tvm.runtime.load_module(library)
-    Path(library).unlink()
-    arguments = _arguments(tensors)
-    kernel = module["main"]
-    first = _seconds(kernel, arguments)
-    if first > quick_above_s:
-        # Page faults and cold caches make a first run slower than it is: give it a second chance
-        # where that decides.
-        first = min(first, _seconds(kernel, arguments))
-        if first > quick_above_s:
-            return Timed((first,), True, time.perf_counter() - begin)
-    number = max(1, math.ceil(min_repeat_ms / 1e3 / first))
-    evaluator = module.time_evaluator(
-        "main", tvm.cpu(), number=number, repeat=repeats, min_repeat_ms=math.ceil(min_repeat_ms)
+    _loaded[library] = tvm.runtime.load_module(library)
+    first_s = _seconds(_loaded[library]["main"], _arguments(tensors))
+    # A first run includes page faults and waking the threads. Where that matters, repeating costs
+    # little; a run as long as a whole timing is one.
+    if first_s > max(quick_above_s, min_repeat_ms / 1e3):
+        del _loaded[library]
+        return Timing(first_s, 1, quick=True)
+    number = max(1, math.ceil(min_repeat_ms / 1e3 / first_s))
+    return next_timing(library, tensors, min_repeat_ms, number)
+
+
+def next_timing(library: str, tensors: Tensors, min_repeat_ms: float, number: int) -> Timing:
+    """Times a candidate once more, ``number`` runs or as many as fill ``min_repeat_ms``."""
+    if library not in _loaded:
+        # The worker was restarted since the first timing: another candidate crashed it.
+        _loaded[library] = tvm.runtime.load_module(library)
+    evaluator = _loaded[library].time_evaluator(
+        "main", tvm.cpu(), number=number, repeat=1, min_repeat_ms=math.ceil(min_repeat_ms)
     )
-    results = tuple(float(t) for t in evaluator(*arguments).results)
-    return Timed(results, False, time.perf_counter() - begin)
+    seconds = float(evaluator(*_arguments(tensors)).results[0])
+    return Timing(seconds, max(number, math.ceil(min_repeat_ms / 1e3 / seconds)))
+
+
+def unload() -> None:
+    """Forgets all candidates."""
+    _loaded.clear()
 
 
 def _seconds(kernel, arguments: list) -> float:

@@ -1,0 +1,296 @@
+"""One run, put together: workload, history, method, measurement, deployment, report.
+
+The one place that knows all parts; nothing imports it but `run.py` and `experiments/`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tvm
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dgtl import provenance
+from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog
+from dgtl.measure import MeasureOptions
+from dgtl.progress import Progress
+from dgtl.report import draw_curves, print_summary
+from dgtl.summary import Summary, summarise
+from dgtl.tracking import Tracker
+from dgtl.tuner import Budget, Method, Problem, tune
+from dgtl.tvm import deploy, networks
+from dgtl.tvm import hardware as machine
+from dgtl.tvm.measure import LocalMeasurer
+from dgtl.tvm.sketches import ScheduleSpace
+from dgtl.tvm.tasks import FusedFunction, extract, input_shapes, lower
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dgtl.records import Hardware, Task, Trial
+
+CHECK = "check"
+"""Stage of the trials that a numerical check adds."""
+
+NETWORK_TOLERANCE = 1e-2
+"""Relative error of a tuned network's output from which it counts as wrong: rounding differs in
+every layer, a wrong schedule gives errors of order one."""
+
+
+def main(cfg: DictConfig) -> None:
+    """Runs what the configuration says; user errors end in one line and exit code 1."""
+    try:
+        run(cfg, Path(HydraConfig.get().runtime.output_dir))
+    except InstantiationException as error:
+        sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
+    except (ValueError, HistoryError) as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            sys.exit(f"error: the disk is full ({error.filename}); what was measured is kept")
+        raise
+
+
+@dataclasses.dataclass
+class Target:
+    """A tunable function of the workload: its problem, and the way to schedules."""
+
+    function: FusedFunction
+    schedules: ScheduleSpace
+    problem: Problem
+
+
+def run(cfg: DictConfig, folder: Path) -> Summary:
+    """Tunes, deploys and reports one workload.
+
+    Args:
+        cfg: the composed configuration.
+        folder: where results go; a run that was interrupted there goes on.
+
+    Raises:
+        ValueError: settings, workload, hardware or history that cannot be used.
+    """
+    options = MeasureOptions(**cfg.measure)
+    method: Method = instantiate(cfg.model)
+    planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
+    budget = Budget(planned, cfg.budget.batch)
+    machine.require_linker()
+    hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
+    model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    log_path = folder / "trials.jsonl"
+    if cfg.fresh and log_path.exists():
+        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
+    earlier = History.read(log_path) if log_path.exists() else History()
+    config = OmegaConf.to_container(cfg, resolve=True)
+    tracker = Tracker(
+        cfg.tracking.mode,
+        folder,
+        project=cfg.tracking.project,
+        group=cfg.tracking.group,
+        job_type=method.name,
+        config=config,
+    )
+    with tracker, Progress() as progress:
+        progress.stage("import network")
+        network = lower(model, tvm.target.Target(hardware.target))
+        functions = extract(network, hardware)
+        targets = _targets(functions, hardware)
+        if not targets:
+            raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
+        if earlier.n_trials:
+            progress.message(
+                f"{folder} holds {earlier.n_trials} trials of an earlier run: going on from there "
+                "(fresh=true measures anew)"
+            )
+
+        progress.stage("learn from history")
+        sources = _sources(cfg, hardware, [t.problem.task for t in targets])
+        n_source = sum(len(source.trials) for source in sources)
+        progress.message(
+            f"{n_source} trials of {len(sources)} source tasks"
+            if n_source
+            else "no trials to learn from: random tuning sets instead of chosen ones"
+        )
+        begin = time.perf_counter()
+        method.prepare(sources, Path(cfg.cache), int(cfg.seed))
+        pretrain_s = time.perf_counter() - begin
+
+        with TrialLog(log_path) as log:
+            source = provenance.collect(hardware, cfg.seed, machine.versions(), options)
+            log.provenance(source)
+            tuning = _Tuning(method, budget, earlier, log, source.id, progress, tracker)
+            modules = {t.problem.task.key: t.function.mod for t in targets}
+            with LocalMeasurer(hardware, modules, options) as measurer:
+                progress.stage("tune")
+                results = tuning.all(targets, measurer, int(cfg.seed))
+                progress.stage("check schedules")
+                results = [_checked(r, measurer, log) for r in results]
+
+        progress.stage("deploy")
+        shapes = input_shapes(model)
+        untuned = None
+        if cfg.deploy.untuned:
+            untuned = deploy.time_untuned(network, hardware, shapes, repeats=1)
+        tuned = _deploy(network, functions, targets, results, hardware, shapes, folder, cfg)
+        if untuned is not None:
+            error = deploy.largest_error(untuned, tuned)
+            if error > NETWORK_TOLERANCE:
+                raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
+            progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
+
+        summary = summarise(
+            results,
+            workload=cfg.workload.name,
+            model=method.name,
+            hardware=hardware,
+            seed=cfg.seed,
+            pretrain_s=pretrain_s,
+            sources=sources,
+            untuned_latency_ms=None if untuned is None else untuned.latency_ms,
+            latency_ms=tuned.latency_ms,
+        )
+        summary.write(folder / "summary.json")
+        draw_curves(folder, results)
+        tracker.summary(summary)
+    print_summary(summary, folder)
+    return summary
+
+
+def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Target]:
+    target = tvm.target.Target(hardware.target)
+    found = []
+    for function in functions:
+        if function.task is not None:
+            schedules = ScheduleSpace(function.mod, target)
+            found.append(Target(function, schedules, Problem(function.task, schedules.space)))
+    return found
+
+
+def _sources(cfg: DictConfig, hardware: Hardware, tasks: Sequence[Task]) -> list[SourceTask]:
+    """The tasks to learn from: none has the shape of a target (the paper's setting: new tasks)."""
+    path = Path(cfg.history.path) if cfg.history.path is not None else SHIPPED
+    history = History.read(path)
+    shapes = {task.shape_key for task in tasks}
+    try:
+        sources = history.sources(hardware, shapes)
+    except HistoryError:
+        if cfg.history.path is not None:
+            raise
+        # A machine of another kind than the shipped history's is no error of the user's.
+        return []
+    if cfg.history.max_trials is None:
+        return sources
+    return _subset(sources, cfg.history.max_trials, cfg.seed)
+
+
+def _subset(sources: Sequence[SourceTask], n: int, seed: int) -> list[SourceTask]:
+    """A random ``n`` of all trials, and the tasks that still have any."""
+    owner = np.repeat(np.arange(len(sources)), [len(s.trials) for s in sources])
+    keep = np.random.default_rng(seed).permutation(len(owner)) < n
+    kept = []
+    for i, source in enumerate(sources):
+        flags = keep[owner == i]
+        trials = tuple(t for t, flag in zip(source.trials, flags, strict=True) if flag)
+        if trials:
+            kept.append(dataclasses.replace(source, trials=trials))
+    return kept
+
+
+@dataclasses.dataclass
+class _Tuning:
+    """The tuning of all tasks of a run, with what every trial is told to."""
+
+    method: Method
+    budget: Budget
+    earlier: History
+    log: TrialLog
+    provenance: str
+    progress: Progress
+    tracker: Tracker
+
+    def all(
+        self, targets: Sequence[Target], measurer: LocalMeasurer, seed: int
+    ) -> list[SourceTask]:
+        """Tunes each task with a seed of its own, whatever the others do."""
+        results = []
+        for number, target in enumerate(targets, start=1):
+            problem = target.problem
+            task = problem.task
+            trials = [t for t in self.earlier.trials(task.key) if t.stage != CHECK]
+            recorded = {trial.config: trial for trial in trials}
+            if not recorded:
+                self.log.task(task, problem.space)
+            missing = max(self.budget.trials - len(recorded), 0)
+            self.progress.task(task.name, number, len(targets), missing)
+            tuner = self.method.tuner(problem, np.random.SeedSequence([seed, number]))
+
+            def on_trial(trial: Trial, problem: Problem = problem) -> None:
+                trial = trial.replace(provenance=self.provenance)
+                self.log.trial(trial)
+                gflops = problem.gflops(trial) if trial.ok else None
+                self.progress.trial(trial, gflops)
+                self.tracker.trial(problem.task, trial)
+
+            done = tune(
+                problem, tuner, measurer, self.budget, recorded=recorded, on_trial=on_trial
+            )
+            results.append(SourceTask(task, problem.space, tuple(done)))
+        return results
+
+
+def _checked(result: SourceTask, measurer: LocalMeasurer, log: TrialLog) -> SourceTask:
+    """The result without wrong trials: the best is checked, then the next until one is right."""
+    trials = list(result.trials)
+    while True:
+        best = min((t for t in trials if t.ok), key=lambda t: t.latency_s, default=None)
+        if best is None:
+            return dataclasses.replace(result, trials=tuple(trials))
+        wrong = measurer.check(result.task, best.config)
+        if wrong is None:
+            return dataclasses.replace(result, trials=tuple(trials))
+        log.trial(wrong.replace(stage=CHECK))
+        trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
+
+
+def _deploy(
+    network: tvm.ir.IRModule,
+    functions: Sequence[FusedFunction],
+    targets: Sequence[Target],
+    results: Sequence[SourceTask],
+    hardware: Hardware,
+    shapes: dict[str, tuple[int, ...]],
+    folder: Path,
+    cfg: DictConfig,
+) -> deploy.NetworkTiming:
+    """Builds the network with the best schedules into ``folder`` and times it."""
+    target = tvm.target.Target(hardware.target)
+    best: dict[str, Any] = {}
+    for tuned, result in zip(targets, results, strict=True):
+        trial = min((t for t in result.trials if t.ok), key=lambda t: t.latency_s, default=None)
+        if trial is not None:
+            space = tuned.schedules
+            schedule = space.schedule(space.space.parse(trial.config))
+            best[tuned.function.name] = (schedule, trial.latency_s)
+    schedules = []
+    for function in functions:
+        if function.name not in best:
+            # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled.
+            best[function.name] = (ScheduleSpace(function.mod, target).default(), 1.0)
+        schedules.append((function, *best[function.name]))
+    shutil.rmtree(folder / "best", ignore_errors=True)
+    database = deploy.write_database(folder / "best", hardware, schedules)
+    library = folder / "model.so"
+    deploy.build(network, hardware, library, database)
+    return deploy.time_network(library, hardware, shapes, repeats=cfg.deploy.repeats)

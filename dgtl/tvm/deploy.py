@@ -1,0 +1,148 @@
+"""The whole network: best schedules applied through TVM's own database, built, checked, timed."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tvm
+from tvm.relax import transform as T
+from tvm.s_tir import meta_schedule as ms
+
+from dgtl.tvm import workers
+from dgtl.tvm.measure import run_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from tvm.s_tir import Schedule
+
+    from dgtl.records import Hardware
+    from dgtl.tvm.tasks import FusedFunction
+
+NETWORK_TIMEOUT_S = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkTiming:
+    """A network built and run: its output on the seeded input, and raw run times [s]."""
+
+    outputs: tuple[NDArray[np.float32], ...]
+    run_times_s: tuple[float, ...]
+
+    @property
+    def latency_ms(self) -> float:
+        """Median end-to-end time [ms]."""
+        return statistics.median(self.run_times_s) * 1e3
+
+
+def write_database(
+    folder: Path,
+    hardware: Hardware,
+    schedules: Sequence[tuple[FusedFunction, Schedule, float]],
+) -> ms.database.Database:
+    """A MetaSchedule database with one record per function, which stock TVM can apply.
+
+    Args:
+        folder: where it lies; made if absent, overwritten if not.
+        hardware: what the schedules are for.
+        schedules: of each function its schedule and latency [s].
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("database_workload.json", "database_tuning_record.json"):
+        (folder / name).unlink(missing_ok=True)
+    database = ms.database.JSONDatabase(
+        path_workload=str(folder / "database_workload.json"),
+        path_tuning_record=str(folder / "database_tuning_record.json"),
+    )
+    target = tvm.target.Target(hardware.target)
+    for function, schedule, latency_s in schedules:
+        workload = database.commit_workload(function.mod)
+        arguments = ms.arg_info.ArgInfo.from_entry_func(function.mod, remove_preproc=False)
+        record = ms.database.TuningRecord(
+            schedule.trace, workload, [latency_s], target, arguments
+        )
+        database.commit_tuning_record(record)
+    return database
+
+
+def build(
+    network: tvm.ir.IRModule,
+    hardware: Hardware,
+    library: Path,
+    database: ms.database.Database | None = None,
+) -> None:
+    """Builds a lowered network into one shared library, weights included.
+
+    Args:
+        network: from `dgtl.tvm.tasks.lower`.
+        hardware: what to build for.
+        library: file to write.
+        database: schedules to apply; without one every function stays unscheduled.
+    """
+    target = tvm.target.Target(hardware.target)
+    with target, tvm.transform.PassContext(opt_level=3):
+        if database is not None:
+            with database:
+                network = T.MetaScheduleApplyDatabase()(network)
+            # The weight layouts that the schedules want are made now, not in every inference.
+            network = T.SplitLayoutRewritePreproc()(network)
+            network = T.FoldConstant()(network)
+            network = T.DeadCodeElimination()(network)
+        executable = tvm.compile(network, target=target)
+    executable.export_library(str(library))
+
+
+def time_network(
+    library: Path,
+    hardware: Hardware,
+    inputs: Mapping[str, tuple[int, ...]],
+    *,
+    repeats: int,
+    seed: int = 0,
+) -> NetworkTiming:
+    """Runs a built network in a process of its own that has the machine to itself.
+
+    Args:
+        library: from `build`.
+        hardware: its cores are the threads used.
+        inputs: shape of each input.
+        repeats: how often to run it.
+        seed: of the random input.
+    """
+    times, outputs = run_alone(
+        hardware,
+        NETWORK_TIMEOUT_S,
+        workers.time_network,
+        str(library),
+        dict(inputs),
+        repeats,
+        seed,
+    )
+    return NetworkTiming(tuple(outputs), tuple(times))
+
+
+def time_untuned(
+    network: tvm.ir.IRModule,
+    hardware: Hardware,
+    inputs: Mapping[str, tuple[int, ...]],
+    *,
+    repeats: int = 3,
+) -> NetworkTiming:
+    """The network without any schedule: what TVM does out of the box."""
+    with tempfile.TemporaryDirectory(prefix="dgtl-untuned-") as folder:
+        library = Path(folder) / "untuned.so"
+        build(network, hardware, library)
+        return time_network(library, hardware, inputs, repeats=repeats)
+
+
+def largest_error(expected: NetworkTiming, actual: NetworkTiming) -> float:
+    """Largest relative error over all outputs (`workers.relative_error`)."""
+    pairs = zip(expected.outputs, actual.outputs, strict=True)
+    return max(workers.relative_error(a, b) for a, b in pairs)
+
