@@ -167,13 +167,13 @@ class Progress:
             grid.add_column(no_wrap=True, justify=justify)
         grid.add_row(
             "this task",
-            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=20),
+            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=14),
             f"{self._trials}/{self._planned} trials",
             best,
         )
         grid.add_row(
             "all tasks",
-            ProgressBar(total=max(self._count, 1), completed=done, width=20),
+            ProgressBar(total=max(self._count, 1), completed=done, width=14),
             f"{self._index}/{self._count} tasks",
             elapsed + left,
         )

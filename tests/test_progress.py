@@ -180,7 +180,8 @@ def test_display_fits_eighty_columns():
     for trial, gflops in ((OK, 1234.5), (FAILED, None)):
         clock.now_s += 40
         progress.trial(trial, gflops)
-    out.truncate(0)
+    out.seek(0)
+    out.truncate()
     Console(file=out, width=80, color_system=None).print(progress._render())
     assert "best 1234.5 GFLOPS  1 failed" in out.getvalue()
     assert "1:20 min elapsed" in out.getvalue()

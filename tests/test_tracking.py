@@ -108,9 +108,11 @@ def test_offline_run_holds_config_group_and_job_type(offline_run):
     assert (run.project, run.run_group, run.job_type) == ("dgtl", "table1", "dgp")
 
 
-def test_steps_are_counted_by_trial(offline_run):
+def test_steps_are_counted_by_trial_and_the_last_trial_is_no_summary(offline_run):
     metrics = [r.metric for r in offline_run if r.HasField("metric")]
     assert {m.step_metric for m in metrics if m.glob_name == "*"} == {"trial"}
+    assert metrics
+    assert all(m.summary.none for m in metrics)
 
 
 @pytest.mark.parametrize(("failing", "code"), [(False, 0), (True, 1)])
