@@ -70,7 +70,7 @@ class Chameleon(Method):
     epsilon: float = 0.05
     episodes: int = 128
     steps: int = 500
-    side_by_side: int = 32
+    side_by_side: int = 64
     annealing: AnnealingOptions = dataclasses.field(default_factory=AnnealingOptions)
     trees: TreeOptions = dataclasses.field(default_factory=TreeOptions)
 

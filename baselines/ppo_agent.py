@@ -61,7 +61,7 @@ class PPOOptions:
     learning_rate: float = 1e-3
     adam_epsilon: float = 1e-5
     episodes: int = 128
-    side_by_side: int = 32
+    side_by_side: int = 64
     steps: int = 500
     settled: float = 0.75
 
