@@ -1,0 +1,30 @@
+# make run, make test: each does all the set-up it needs. Python 3.11 and a C++ compiler (TVM links
+# kernels with it) are all that a machine must have.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?= model=dgp workload=resnet18
+
+.PHONY: run test check lock
+run: $(VENV)/.ready
+	$(BIN)/python run.py $(ARGS)
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Exact versions and hashes; the index is pip's own setting.
+lock:
+	uv pip compile pyproject.toml --extra dev --extra bench --generate-hashes \
+		--python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links -o requirements.lock
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
