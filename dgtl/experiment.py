@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import tvm
@@ -93,7 +93,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     if cfg.fresh and log_path.exists():
         log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
     earlier = History.read(log_path) if log_path.exists() else History()
-    config = OmegaConf.to_container(cfg, resolve=True)
+    config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
     tracker = Tracker(
         cfg.tracking.mode,
         folder,
@@ -116,7 +116,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             )
 
         progress.stage("learn from history")
-        sources = _sources(cfg, hardware, [t.problem.task for t in targets])
+        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
             f"{n_source} trials of {len(sources)} source tasks"
@@ -178,18 +178,23 @@ def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Tar
     return found
 
 
-def _sources(cfg: DictConfig, hardware: Hardware, tasks: Sequence[Task]) -> list[SourceTask]:
+def _sources(
+    cfg: DictConfig, hardware: Hardware, tasks: Sequence[Task], progress: Progress
+) -> list[SourceTask]:
     """The tasks to learn from: none has the shape of a target (the paper's setting: new tasks)."""
-    path = Path(cfg.history.path) if cfg.history.path is not None else SHIPPED
-    history = History.read(path)
+    if cfg.history.hardware not in ("same", "any"):
+        raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
+    shipped = cfg.history.path is None
+    history = History.read(SHIPPED if shipped else Path(cfg.history.path))
     shapes = {task.shape_key for task in tasks}
     try:
-        sources = history.sources(hardware, shapes)
-    except HistoryError:
-        if cfg.history.path is not None:
+        sources = history.sources(hardware, shapes, any_hardware=cfg.history.hardware == "any")
+    except HistoryError as error:
+        if not shipped:
             raise
-        # A machine of another kind than the shipped history's is no error of the user's.
-        return []
+        # The user never asked for the shipped history, so that it must not stop the run.
+        progress.message(f"{error}; learning from it all the same")
+        sources = history.sources(hardware, shapes, any_hardware=True)
     if cfg.history.max_trials is None:
         return sources
     return _subset(sources, cfg.history.max_trials, cfg.seed)
@@ -243,9 +248,7 @@ class _Tuning:
                 self.progress.trial(trial, gflops)
                 self.tracker.trial(problem.task, trial)
 
-            done = tune(
-                problem, tuner, measurer, self.budget, recorded=recorded, on_trial=on_trial
-            )
+            done = tune(problem, tuner, measurer, self.budget, recorded=recorded, on_trial=on_trial)
             results.append(SourceTask(task, problem.space, tuple(done)))
         return results
 

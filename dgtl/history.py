@@ -119,29 +119,35 @@ class History:
         """Trials of all tasks, failures included."""
         return sum(len(trials) for trials in self._trials.values())
 
-    def sources(self, hardware: Hardware, exclude_shapes: Iterable[str] = ()) -> list[SourceTask]:
+    def sources(
+        self,
+        hardware: Hardware,
+        exclude_shapes: Iterable[str] = (),
+        *,
+        any_hardware: bool = False,
+    ) -> list[SourceTask]:
         """The tasks that a target on ``hardware`` may learn from.
 
-        Those measured on the same processor and kind of target, with any number of cores, and
-        whose shape is none of ``exclude_shapes``.
+        Those measured on the same processor, with any number of cores (or on any processor, with
+        ``any_hardware``), for the same kind of target, whose shape is none of ``exclude_shapes``.
 
         Raises:
             HistoryError: there are trials, but all of other hardware.
         """
-        same = [
+        usable = [
             source
             for source in self
-            if source.task.hardware.name == hardware.name
-            and source.task.hardware.kind == hardware.kind
+            if source.task.hardware.kind == hardware.kind
+            and (any_hardware or source.task.hardware.name == hardware.name)
         ]
-        if not same and self.n_trials:
+        if not usable and self.n_trials:
             names = sorted({source.task.hardware.name for source in self})
             raise HistoryError(
                 f"the history is of other hardware ({', '.join(names)}; this is {hardware.name}): "
-                "collect one here with scripts/collect_history.py, or set history.hardware=any"
+                "measure one here with scripts/collect_history.py, or set history.hardware=any"
             )
         excluded = set(exclude_shapes)
-        return [source for source in same if source.task.shape_key not in excluded]
+        return [source for source in usable if source.task.shape_key not in excluded]
 
 
 class TrialLog:

@@ -189,7 +189,7 @@ class DesignSpace:
     def sample_distinct(self, rng: np.random.Generator, n: int) -> Configurations:
         """At most ``n`` distinct configurations [<=n, K]; all of them if there are no more."""
         if self.size <= n:
-            return self.at(np.arange(self.size))
+            return self.at(rng.permutation(self.size))
         found = self.unique(self.sample(rng, n))
         while len(found) < n:
             found = self.unique(np.concatenate([found, self.sample(rng, n - len(found))]))

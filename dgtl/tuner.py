@@ -14,13 +14,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from dgtl.features import FeatureMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    import numpy as np
 
     from dgtl.history import SourceTask
     from dgtl.measure import Measurer

@@ -122,37 +122,40 @@ def main() -> None:
     path = args.out / f"{hardware.name}-{args.suite}-{hardware.num_cores}.jsonl"
     options = MeasureOptions(min_repeat_ms=8.0)
     provenance = collect_provenance(hardware, args.seed, machine.versions(), options)
-    layers = {}
+    modules, layers = {}, []
     for layer in SUITES[args.suite]:
-        functions = extract(lower(layer.model(0), target), hardware)
-        function = next(f for f in functions if f.task is not None)
-        layers[function.task.key] = (function, ScheduleSpace(function.mod, target).space)
+        for function in extract(lower(layer.model(0), target), hardware):
+            if function.task is not None:
+                modules[function.task.key] = function.mod
+                layers.append((function.task, ScheduleSpace(function.mod, target).space))
     with (
         TrialLog(path) as log,
-        LocalMeasurer(hardware, {k: f.mod for k, (f, _) in layers.items()}, options) as measurer,
+        LocalMeasurer(hardware, modules, options) as measurer,
     ):
         history = History.read(path)
         log.provenance(provenance)
         begin, done = time.time(), 0
         for number, (kind, total) in enumerate(ROUNDS[: args.rounds]):
-            for key, (function, space) in layers.items():
-                trials = history.trials(key)
+            for task, space in layers:
+                trials = history.trials(task.key)
                 missing = min(total, space.size) - len(trials)
                 if missing <= 0:
                     continue
                 if not trials:
-                    log.task(function.task, space)
-                    history.add({**function.task.to_json(), "space": space.to_json()})
-                rng = np.random.default_rng([args.seed, number, *key.encode()])
+                    log.task(task, space)
+                    history.add({**task.to_json(), "space": space.to_json()})
+                rng = np.random.default_rng([args.seed, number, *task.key.encode()])
                 keys = propose(kind, space, trials, rng, missing)
-                for trial in measurer.measure(function.task, keys, best_s=best_of(trials)):
+                for trial in measurer.measure(task, keys, best_s=best_of(trials)):
                     trial = trial.replace(stage=kind, provenance=provenance.id)
                     log.trial(trial)
                     history.add(trial.to_json())
                 done += len(keys)
-                best = function.task.gflops(best_of(history.trials(key)))
+                best = task.gflops(best_of(history.trials(task.key)))
                 rate = done / (time.time() - begin)
-                print(f"{number} {key:60s} {best:7.1f} GFLOPS  {rate:.1f} trials/s", flush=True)
+                print(
+                    f"{number} {task.key:60s} {best:7.1f} GFLOPS  {rate:.1f} trials/s", flush=True
+                )
 
 
 if __name__ == "__main__":

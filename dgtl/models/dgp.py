@@ -9,6 +9,9 @@ by loading, predicting, or adapting in closed form.
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +25,8 @@ from dgtl.models.dgp_predict import CachedPredictor
 from dgtl.models.dgp_state import Array, DGPConfig, DGPState, Scaler, read_arrays, write_arrays
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import ArrayLike
 
 __all__ = ["DGPConfig", "DeepGP", "MapConfig", "limit_threads"]
@@ -56,15 +61,12 @@ class DeepGP:
             ValueError: data that cannot be learned from, see `CostModel.fit`.
             RuntimeError: training broke down again and again.
         """
-        # Here, for TensorFlow takes seconds to import and only training needs it.
-        from dgtl.models.dgp_train import train_source
-
         x, y = check_trials(features, gflops)
         scaler = Scaler.of(x, y)
         inputs, targets = scaler.inputs(x), scaler.targets(y)
         start_seed, train_seed = np.random.SeedSequence(seed).spawn(2)
         start = initial_state(self.config, scaler, inputs, targets, start_seed)
-        self._hold(train_source(start, self.config, inputs, targets, train_seed))
+        self._hold(_training().train_source(start, self.config, inputs, targets, train_seed))
 
     def adapt(
         self, features: ArrayLike, gflops: ArrayLike, prior: MapConfig, *, seed: int
@@ -92,11 +94,11 @@ class DeepGP:
             if prior.method == "closed_form_last_layer":
                 state = dgp_map.closed_form(state, x, y, prior)
             else:
-                from dgtl.models.dgp_train import train_target
-
                 inputs, targets = state.scaler.inputs(x), state.scaler.targets(y)
                 sequence = np.random.SeedSequence(seed)
-                state = train_target(state, self.config, prior, inputs, targets, sequence)
+                state = _training().train_target(
+                    state, self.config, prior, inputs, targets, sequence
+                )
         tuned = DeepGP(self.config)
         tuned._hold(state)
         return tuned
@@ -150,6 +152,22 @@ class DeepGP:
 
 def limit_threads(intra: int, inter: int = 1) -> None:
     """Set the threads of TensorFlow for this process; see `dgp_train.limit_threads`."""
-    from dgtl.models import dgp_train
+    _training().limit_threads(intra, inter)
 
-    dgp_train.limit_threads(intra, inter)
+
+def _training() -> ModuleType:
+    """`dgp_train`, imported when needed: TensorFlow takes seconds, and only training needs it.
+
+    TensorFlow's libraries print half a dozen lines on standard error while they load, before any
+    log level of theirs holds; they go nowhere here.
+    """
+    if "dgtl.models.dgp_train" not in sys.modules:
+        kept = os.dup(2)
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+            try:
+                importlib.import_module("dgtl.models.dgp_train")
+            finally:
+                os.dup2(kept, 2)
+                os.close(kept)
+    return sys.modules["dgtl.models.dgp_train"]

@@ -8,7 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tvm
 from tvm.relax import transform as T
 from tvm.s_tir import meta_schedule as ms
@@ -19,6 +18,7 @@ from dgtl.tvm.measure import run_alone
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
     from tvm.s_tir import Schedule
 
@@ -64,9 +64,7 @@ def write_database(
     for function, schedule, latency_s in schedules:
         workload = database.commit_workload(function.mod)
         arguments = ms.arg_info.ArgInfo.from_entry_func(function.mod, remove_preproc=False)
-        record = ms.database.TuningRecord(
-            schedule.trace, workload, [latency_s], target, arguments
-        )
+        record = ms.database.TuningRecord(schedule.trace, workload, [latency_s], target, arguments)
         database.commit_tuning_record(record)
     return database
 
@@ -145,4 +143,3 @@ def largest_error(expected: NetworkTiming, actual: NetworkTiming) -> float:
     """Largest relative error over all outputs (`workers.relative_error`)."""
     pairs = zip(expected.outputs, actual.outputs, strict=True)
     return max(workers.relative_error(a, b) for a, b in pairs)
-

@@ -47,7 +47,9 @@ def require(kind: str) -> None:
 def require_linker() -> None:
     """Raises ValueError where no C++ compiler is found, which TVM needs to link kernels."""
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        raise ValueError("no C++ compiler found: TVM links kernels with g++ or clang++, install one")
+        raise ValueError(
+            "no C++ compiler found: TVM links kernels with g++ or clang++, install one"
+        )
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import tvm
@@ -51,6 +51,14 @@ class _Candidate:
     def fail(self, status: Status, error: object, **seconds: float) -> None:
         self.outcome = _failure(self.outcome, status, error, **seconds)
 
+    def next_call(self, options: MeasureOptions, best_s: float) -> tuple[Any, ...]:
+        """What the runner has to do next for this candidate: a function and its arguments."""
+        assert self.built is not None, "only what was built can run"
+        where = (self.built.library, self.built.tensors, options.min_repeat_ms)
+        if self.times_s:
+            return workers.next_timing, *where, self.number
+        return workers.first_timing, *where, options.quick_factor * best_s
+
     def trial(self) -> Trial:
         outcome = self.outcome.replace(run_s=self.run_s)
         if self.built is not None:
@@ -88,7 +96,7 @@ class LocalMeasurer:
             path.write_text(tvm.ir.save_json(mod))
             self._files[key] = str(path)
         self._count = 0
-        self._lock = FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock")
+        self._lock = machine_lock()
         cores = len(os.sched_getaffinity(0))
         self._builders = self._pool(cores, self.options.build_timeout_s)
         self._runner = self._pool(1, self.options.run_timeout_s)
@@ -145,9 +153,7 @@ class LocalMeasurer:
         self._count += 1
         library = str(self._folder / f"candidate-{self._count}.so")
         mod_file = self._files[task.key]
-        return self._builders.submit(
-            workers.build, mod_file, self.hardware.target, config, library
-        )
+        return self._builders.submit(workers.build, mod_file, self.hardware.target, config, library)
 
     def _build_result(self, task: Task, config: str, future: Future) -> _Candidate:
         timeout_s = self.options.build_timeout_s
@@ -190,15 +196,9 @@ class LocalMeasurer:
     def _time(self, candidate: _Candidate, best_s: float) -> None:
         """One more timing of a candidate, or the failure that ends its trial."""
         options = self.options
-        built = candidate.built
         begin = time.perf_counter()
-        if candidate.times_s:
-            call = (workers.next_timing, options.min_repeat_ms, candidate.number)
-        else:
-            quick_above_s = options.quick_factor * best_s
-            call = (workers.first_timing, options.min_repeat_ms, quick_above_s)
         try:
-            timing = self._runner.submit(call[0], built.library, built.tensors, *call[1:]).result()
+            timing = self._runner.submit(*candidate.next_call(options, best_s)).result()
         except TimeoutError:
             error = f"not run within {options.run_timeout_s} s"
             candidate.fail(Status.RUN_TIMEOUT, error)
@@ -236,6 +236,11 @@ class LocalMeasurer:
             yield
 
 
+def machine_lock() -> FileLock:
+    """Whoever holds it has the machine to itself, among all dgtl processes."""
+    return FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock")
+
+
 def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *arguments: object):
     """Calls ``function`` in a fresh worker with the machine to itself, and ends the worker.
 
@@ -251,7 +256,7 @@ def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *argumen
         stderr=subprocess.DEVNULL,
     )
     try:
-        with FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock"):
+        with machine_lock():
             return pool.submit(function, *arguments).result()
     finally:
         pool.shutdown(wait=True)

@@ -1,8 +1,9 @@
 """The networks as ONNX models with seeded random weights.
 
-ONNX is the one way in: a user's own model, these four and single layers all take the same road, and
-another runtime can time the very same network. Batch normalisation is folded into convolution and
-bias, as for inference. Shapes as in TVM's and torchvision's model zoos (AlexNet: "one weird trick").
+ONNX is the one way in: a user's own model, these four and single layers all take the same road,
+and another runtime can time the very same network. Batch normalisation is folded into convolution
+and bias, as for inference. Shapes as in TVM's and torchvision's model zoos (AlexNet: "one weird
+trick").
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class _Graph:
     def _weight(self, shape: tuple[int, ...], fan_in: int) -> str:
         # He's scale keeps activations of order one at any depth, so that a numerical comparison of
         # two schedules of the whole network means something.
-        values = self._rng.standard_normal(shape, dtype=np.float32) * np.float32((2 / fan_in) ** 0.5)
+        values = self._rng.standard_normal(shape, dtype=np.float32) * np.float32(
+            (2 / fan_in) ** 0.5
+        )
         name = f"w{len(self._weights)}"
         self._weights.append(numpy_helper.from_array(values, name))
         return name

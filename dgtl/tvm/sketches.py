@@ -10,9 +10,8 @@ MetaSchedule trace that stock TVM can apply.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import tvm
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule import postproc as P
@@ -24,6 +23,7 @@ from dgtl.tvm.tasks import main_block
 
 if TYPE_CHECKING:
     import numpy as np
+import tvm
     from numpy.typing import NDArray
 
 MAX_INNER = 64
@@ -148,13 +148,14 @@ class ScheduleSpace:
         tiled = [s for s in samples if s.kind.name == "SamplePerfectTile"]
         if len(tiled) not in (0, len(axes)):
             raise ValueError(f"{len(tiled)} tilings for {len(axes)} loops")
-        knobs = []
+        knobs: list[Knob] = []
         for sample in samples:
             kind = sample.kind.name
             if kind == "SamplePerfectTile":
                 axis = len([k for k in knobs if k.role == "tile"])
                 parts, max_inner = (int(a) for a in sample.attrs)
-                knobs.append(Knob.tile(f"tile_{axes[axis][0]}", axis, axes[axis][1], parts, max_inner))
+                name, extent = axes[axis]
+                knobs.append(Knob.tile(f"tile_{name}", axis, extent, parts, max_inner))
             elif kind == "SampleCategorical":
                 values = tuple(int(v) for v in sample.attrs[0])
                 unroll = "unroll" if values[0] == 0 else "vector_load"
@@ -174,7 +175,7 @@ class ScheduleSpace:
             InvalidConfigurationError: a post-processor refuses it.
         """
         sketch, choices = int(config[0]), config[1:]
-        decisions = {}
+        decisions: dict[Any, int | list[int]] = {}
         for sample, knob, choice in zip(
             self._samples[sketch], self.space.knobs[1:], choices, strict=True
         ):
@@ -207,7 +208,7 @@ class ScheduleSpace:
                 config[i] = values.index(16)
             elif knob.role == "location":
                 config[i] = values.index(ROOT)
-        return self.schedule(config)
+        return self.schedule(np.array(config))
 
 
 def _sampling(trace: Trace) -> list:

@@ -95,8 +95,9 @@ def _call_order(network: tvm.ir.IRModule) -> dict[str, int]:
     order: dict[str, int] = {}
 
     def visit(expr: relax.Expr) -> None:
-        if isinstance(expr, relax.Call) and expr.args and isinstance(expr.args[0], tvm.ir.GlobalVar):
-            order.setdefault(expr.args[0].name_hint, len(order))
+        callee = expr.args[0] if isinstance(expr, relax.Call) and expr.args else None
+        if isinstance(callee, tvm.ir.GlobalVar):
+            order.setdefault(callee.name_hint, len(order))
 
     relax.analysis.post_order_visit(network["main"], visit)
     return order
@@ -126,7 +127,7 @@ def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> T
     free = (mod["main"].attrs or {}).get("layout_free_buffers", ())
     constant = {parameters[int(i)].name for i in free}
     axes = tuple(
-        Axis(str(v.var.name).removeprefix("v_"), int(v.dom.extent), "R" if v.iter_type == 2 else "S")
+        Axis(v.var.name.removeprefix("v_"), int(v.dom.extent), "R" if v.iter_type == 2 else "S")
         for v in block.iter_vars
     )
     variables = [v.var for v in block.iter_vars]

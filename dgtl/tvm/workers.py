@@ -178,11 +178,10 @@ def time_network(
     """Run times [s] of a whole network and its outputs on a seeded random input."""
     vm = relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
     rng = np.random.default_rng(seed)
-    arguments = [
-        tvm.runtime.tensor(rng.standard_normal(shape, dtype=np.float32)) for shape in inputs.values()
-    ]
+    values = [rng.standard_normal(shape, dtype=np.float32) for shape in inputs.values()]
+    arguments = [tvm.runtime.tensor(value) for value in values]
     result = vm["main"](*arguments)
     outputs = [result] if hasattr(result, "numpy") else list(result)
-    values = [output.numpy().copy() for output in outputs]
+    computed = [output.numpy().copy() for output in outputs]
     times = [_seconds(vm["main"], arguments) for _ in range(repeats)]
-    return times, values
+    return times, computed
