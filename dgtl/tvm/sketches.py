@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tvm.s_tir import Schedule
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule import postproc as P
@@ -22,8 +23,7 @@ from dgtl.space import DesignSpace, Knob
 from dgtl.tvm.tasks import main_block
 
 if TYPE_CHECKING:
-    import numpy as np
-import tvm
+    import tvm
     from numpy.typing import NDArray
 
 MAX_INNER = 64
