@@ -1,0 +1,38 @@
+"""The tuner of the README is real: it runs as it is printed there, and it tunes."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import toys
+
+from dgtl.measure import ReplayMeasurer
+from dgtl.tuner import Budget, Method, Problem, tune
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def _example() -> str:
+    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    return block
+
+
+def test_the_tuner_of_the_readme_improves_on_its_first_batch():
+    names: dict = {}
+    exec(compile(_example(), "README.md", "exec"), names)  # our own file
+    method = names["HillClimb"]()
+    assert isinstance(method, Method)
+    task = toys.dense()
+    space = toys.space_of(task)
+    table = [
+        toys.trial(task, key, toys.latency_s(task, space, key))
+        for key in space.keys(space.at(range(space.size)))
+    ]
+    tuner = method.tuner(Problem(task, space), np.random.SeedSequence(0))
+    trials = tune(Problem(task, space), tuner, ReplayMeasurer.of(table), Budget(40, batch=8))
+    latencies = [trial.latency_s for trial in trials]
+    assert min(latencies) < min(latencies[:8])
+
+
+def test_the_tuner_of_the_readme_takes_at_most_thirty_lines():
+    assert len([line for line in _example().splitlines() if line.strip()]) <= 30
