@@ -20,9 +20,9 @@ import numpy as np
 from baselines.adaptive_sampling import SamplingOptions, sample
 from baselines.autotvm import AutoTVM, AutoTVMTuner
 from baselines.autotvm_model import TreeOptions
-from baselines.planning import Plan, stream
+from baselines.planning import Plan
 from dgtl.search import AnnealingOptions
-from dgtl.tuner import Method
+from dgtl.tuner import Method, stream
 
 if TYPE_CHECKING:
     from baselines.ppo_agent import Agent, PPOOptions

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.planning import Plan, PlannedTuner, source_trials
+from baselines.planning import Plan, PlannedTuner
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.xgb import XGBConfig, XGBModel
 from dgtl.search import Best
+from dgtl.transfer import source_data
 from dgtl.tuner import Method
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class GGATuner(PlannedTuner):
         self._sources = sources
         self._source_data: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
         if sources and options.surrogate:
-            self._source_data = source_trials(sources)
+            self._source_data = source_data(sources)[:2]
         self._begin = 0
 
     def _plan(self) -> Plan:

@@ -15,35 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from baselines.random_search import draw_unseen
-from dgtl.features import FeatureMap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
     from dgtl.records import Trial
     from dgtl.space import Configurations
     from dgtl.tuner import Problem
-
-
-def stream(seed: np.random.SeedSequence, index: int) -> np.random.SeedSequence:
-    """What ``seed.spawn`` gives as its child ``index``, without counting it as spawned in ``seed``.
-
-    So two tuners made from the same sequence are the same tuner.
-    """
-    return np.random.SeedSequence(
-        seed.entropy, spawn_key=(*seed.spawn_key, index), pool_size=seed.pool_size
-    )
-
-
-def source_trials(
-    sources: Sequence[SourceTask],
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Features [N, D] and throughput [N] in GFLOPS of all that ran on at least one source."""
-    features = [FeatureMap(source.task, source.space)(source.configs()) for source in sources]
-    return np.concatenate(features), np.concatenate([source.gflops() for source in sources])
 
 
 @dataclasses.dataclass(frozen=True)

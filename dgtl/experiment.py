@@ -20,8 +20,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dgtl import provenance
-from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog
+from dgtl import experiment_replay, provenance
+from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions
 from dgtl.progress import Progress
 from dgtl.report import draw_curves, print_summary
@@ -49,8 +49,9 @@ every layer, a wrong schedule gives errors of order one."""
 
 def main(cfg: DictConfig) -> None:
     """Runs what the configuration says; user errors end in one line and exit code 1."""
+    runner = experiment_replay.run if cfg.hardware.kind == "replay" else run
     try:
-        run(cfg, Path(HydraConfig.get().runtime.output_dir))
+        runner(cfg, Path(HydraConfig.get().runtime.output_dir))
     except InstantiationException as error:
         sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
     except (ValueError, HistoryError) as error:
@@ -197,20 +198,7 @@ def _sources(
         sources = history.sources(hardware, shapes, any_hardware=True)
     if cfg.history.max_trials is None:
         return sources
-    return _subset(sources, cfg.history.max_trials, cfg.seed)
-
-
-def _subset(sources: Sequence[SourceTask], n: int, seed: int) -> list[SourceTask]:
-    """A random ``n`` of all trials, and the tasks that still have any."""
-    owner = np.repeat(np.arange(len(sources)), [len(s.trials) for s in sources])
-    keep = np.random.default_rng(seed).permutation(len(owner)) < n
-    kept = []
-    for i, source in enumerate(sources):
-        flags = keep[owner == i]
-        trials = tuple(t for t, flag in zip(source.trials, flags, strict=True) if flag)
-        if trials:
-            kept.append(dataclasses.replace(source, trials=trials))
-    return kept
+    return subset(sources, cfg.history.max_trials, cfg.seed)
 
 
 @dataclasses.dataclass

@@ -21,7 +21,7 @@ from dgtl.records import Hardware, Provenance, Task, Trial
 from dgtl.space import DesignSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -148,6 +148,19 @@ class History:
             )
         excluded = set(exclude_shapes)
         return [source for source in usable if source.task.shape_key not in excluded]
+
+
+def subset(sources: Sequence[SourceTask], n: int, seed: int) -> list[SourceTask]:
+    """A random ``n`` of all trials, and the tasks that still have any."""
+    owner = np.repeat(np.arange(len(sources)), [len(s.trials) for s in sources])
+    keep = np.random.default_rng(seed).permutation(len(owner)) < n
+    kept = []
+    for i, source in enumerate(sources):
+        flags = keep[owner == i]
+        trials = tuple(t for t, flag in zip(source.trials, flags, strict=True) if flag)
+        if trials:
+            kept.append(dataclasses.replace(source, trials=trials))
+    return kept
 
 
 class TrialLog:

@@ -73,18 +73,29 @@ class ReplayMeasurer:
 
     Args:
         table: recorded trials by (task key, configuration key).
+        nearest: recorded keys of a task that answer for keys that were never recorded; without it
+            such a configuration is refused.
     """
 
-    def __init__(self, table: Mapping[tuple[str, str], Trial]):
+    def __init__(
+        self,
+        table: Mapping[tuple[str, str], Trial],
+        nearest: Callable[[str, Sequence[str]], list[str]] | None = None,
+    ):
         self._table = table
+        self._nearest = nearest
 
     @classmethod
-    def of(cls, trials: Iterable[Trial]) -> ReplayMeasurer:
+    def of(
+        cls,
+        trials: Iterable[Trial],
+        nearest: Callable[[str, Sequence[str]], list[str]] | None = None,
+    ) -> ReplayMeasurer:
         """Replays ``trials``; of several of one configuration, the first."""
         table: dict[tuple[str, str], Trial] = {}
         for trial in trials:
             table.setdefault((trial.task, trial.config), trial)
-        return cls(table)
+        return cls(table, nearest)
 
     def measure(
         self,
@@ -94,10 +105,15 @@ class ReplayMeasurer:
         best_s: float,
         on_trial: Callable[[Trial], None] | None = None,
     ) -> list[Trial]:
-        """As `Measurer.measure`; a configuration that was never recorded is `invalid`."""
+        """As `Measurer.measure`; a configuration that is refused is `invalid` and costs no time."""
+        found = {config: self._table.get((task.key, config)) for config in configs}
+        outside = [config for config, trial in found.items() if trial is None]
+        if self._nearest is not None and outside:
+            for config, recorded in zip(outside, self._nearest(task.key, outside), strict=True):
+                found[config] = self._table[task.key, recorded].replace(config=config)
         trials = []
         for config in configs:
-            trial = self._table.get((task.key, config))
+            trial = found[config]
             if trial is None:
                 error = "not in the recorded table"
                 trial = Trial(task.key, config, Status.INVALID, error=error)

@@ -6,10 +6,11 @@ Sun et al., ICCV 2021, section 3. Stage 1 is `DeepGaussianTransfer.prepare`, sta
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -17,13 +18,13 @@ from dgtl.features import FEATURES_SCHEMA, FeatureMap
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
 from dgtl.search import AnnealingOptions, anneal
-from dgtl.tuner import Method
+from dgtl.tuner import Method, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from dgtl.history import SourceTask
     from dgtl.records import Trial
@@ -57,19 +58,25 @@ def fingerprint(
     return digest.hexdigest()[:16]
 
 
+class Estimator(Protocol):
+    """What stands in for the hardware: any model with a mean."""
+
+    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Mean [N] of log2 throughput (GFLOPS) at features [N, D]."""
+        ...
+
+
 @dataclasses.dataclass
-class DeepGaussianTransfer(Method):
-    """`model=dgp`: the paper's method.
+class Transfer(Method):
+    """The paper's three stages with any model; subclasses say which.
 
     Args:
         initial_set: random configurations of the target that are only predicted.
         tuning_set: how many of them are run for the transfer.
         tuning_set_by: ``model`` takes the top predictions, ``random`` any (the paper's ablation).
-        final: top predictions of the search that are run, per round.
+        final: top predictions of a search that are run.
         rounds: how often to tune the model and search; 1 is the paper's.
-        network: settings of the deep GP (`DGPConfig`).
-        map: settings of the transfer (`MapConfig`).
-        annealing: settings of the search (`AnnealingOptions`).
+        annealing: the search.
     """
 
     initial_set: int = 4096
@@ -77,11 +84,7 @@ class DeepGaussianTransfer(Method):
     tuning_set_by: str = "model"
     final: int = 16
     rounds: int = 1
-    network: dict[str, Any] = dataclasses.field(default_factory=dict)
-    map: dict[str, Any] = dataclasses.field(default_factory=dict)
-    annealing: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    name = "dgp"
+    annealing: AnnealingOptions = dataclasses.field(default_factory=AnnealingOptions)
 
     def __post_init__(self) -> None:
         if self.tuning_set_by not in ("model", "random"):
@@ -95,70 +98,96 @@ class DeepGaussianTransfer(Method):
             raise ValueError(
                 f"initial_set={self.initial_set} is smaller than tuning_set={self.tuning_set}"
             )
-        self._source: DeepGP | None = None
-        self._config = DGPConfig(**self.network)
-        self._prior = MapConfig(**self.map)
-        self._annealing = AnnealingOptions(**self.annealing)
 
     @property
     def planned_trials(self) -> int:
         return self.tuning_set + self.rounds * self.final
 
-    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
-        """Stage 1: the deep GP learns from the sources (eq. 1), or is loaded if it has before."""
-        if not any(source.ok_trials for source in sources):
-            return
-        features, gflops, _ = source_data(sources)
-        settings = {"network": dataclasses.asdict(self._config), "seed": seed}
-        folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
-        if (folder / "config.json").exists():
-            self._source = DeepGP.load(folder)
-            return
-        model = DeepGP(self._config)
-        model.fit(features, gflops, seed=seed)
-        model.save(folder)
-        self._source = model
+    @property
+    @abc.abstractmethod
+    def source(self) -> Estimator | None:
+        """The model of the source tasks; None if there was nothing to learn from."""
+
+    @abc.abstractmethod
+    def adapted(
+        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+    ) -> Estimator | None:
+        """The model tuned to all trials of the target so far; None if they are too few."""
 
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)
 
+
+@dataclasses.dataclass
+class DeepGaussianTransfer(Transfer):
+    """`model=dgp`: the paper's method.
+
+    Args:
+        network: settings of the deep GP.
+        map: settings of its tuning to a target.
+    """
+
+    network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
+    map: MapConfig = dataclasses.field(default_factory=MapConfig)
+
+    name = "dgp"
+    _source: DeepGP | None = dataclasses.field(default=None, init=False, repr=False)
+
+    @property
+    def source(self) -> DeepGP | None:
+        return self._source
+
+    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+        """Stage 1: the deep GP learns from the sources (eq. 1), or is loaded if it has before."""
+        self._source = None
+        if sum(len(source.ok_trials) for source in sources) < MIN_ROWS:
+            return
+        features, gflops, _ = source_data(sources)
+        settings = {"network": dataclasses.asdict(self.network), "seed": seed}
+        folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
+        if (folder / "config.json").exists():
+            self._source = DeepGP.load(folder)
+            return
+        model = DeepGP(self.network)
+        model.fit(features, gflops, seed=seed)
+        model.save(folder)
+        self._source = model
+
     def adapted(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
     ) -> DeepGP | None:
-        """Stage 2: the model tuned to trials of the target by maximum a posteriori (eq. 2).
+        """Stage 2: the source model tuned to the target by maximum a posteriori (eq. 2).
 
-        Without a source the same network is trained on the target alone; None if even for that
-        there are too few trials.
+        Without a source the same network is trained on the target alone.
         """
         if self._source is not None:
-            return self._source.adapt(features, gflops, self._prior, seed=seed)
+            return self._source.adapt(features, gflops, self.map, seed=seed)
         if len(gflops) < MIN_ROWS:
             return None
         alone = dataclasses.replace(
-            self._config, inducing=min(self._config.inducing, len(gflops)), steps=500
+            self.network, inducing=min(self.network.inducing, len(gflops)), steps=500
         )
         model = DeepGP(alone)
         model.fit(features, gflops, seed=seed)
         return model
 
-    @property
-    def source(self) -> DeepGP | None:
-        """The pre-trained model; None if there was nothing to learn from."""
-        return self._source
-
 
 class TransferTuner:
-    """Stages 2 and 3 for one task: tuning set, then rounds of search with the tuned model."""
+    """Stages 2 and 3 for one task: tuning set, then rounds of search with the tuned model.
 
-    def __init__(
-        self, method: DeepGaussianTransfer, problem: Problem, seed: np.random.SeedSequence
-    ):
+    Args:
+        method: the schedule and the model.
+        problem: the task.
+        seed: of every random choice; methods that differ in their model only draw the same
+            initial set from the same seed.
+    """
+
+    def __init__(self, method: Transfer, problem: Problem, seed: np.random.SeedSequence):
         self._method = method
         self._problem = problem
-        streams = seed.spawn(3)
-        self._rng = np.random.default_rng(streams[0])
-        self._search_rng = np.random.default_rng(streams[1])
-        self._model_seed = int(streams[2].generate_state(1)[0])
+        self._rng = np.random.default_rng(stream(seed, 0))
+        self._search_rng = np.random.default_rng(stream(seed, 1))
+        self._model_seed = int(stream(seed, 2).generate_state(1)[0])
         self._trials: list[Trial] = []
         self._queue: Configurations | None = None
         self._round = 0
@@ -179,30 +208,30 @@ class TransferTuner:
         self._trials += trials
 
     def _tuning_set(self) -> Configurations:
-        method, space = self._method, self._problem.space
-        initial_set = space.sample_distinct(self._rng, method.initial_set)
+        method = self._method
+        initial_set = self._problem.space.sample_distinct(self._rng, method.initial_set)
         if method.source is None or method.tuning_set_by == "random":
             return initial_set[: method.tuning_set]
         scores = method.source.predict_mean(self._problem.features(initial_set))
         return initial_set[np.argsort(-scores, kind="stable")[: method.tuning_set]]
 
     def _search(self) -> Configurations:
-        space, features = self._problem.space, self._problem.features
+        space, features, final = self._problem.space, self._problem.features, self._method.final
         ran = [trial for trial in self._trials if trial.ok]
         configs = space.parse_all([trial.config for trial in ran])
         gflops = np.array([self._problem.gflops(trial) for trial in ran])
         model = self._method.adapted(features(configs), gflops, self._model_seed)
         seen = {trial.config for trial in self._trials}
         if model is None:
-            unseen = space.sample_distinct(self._search_rng, self._method.final + len(seen))
-            return unseen[[key not in seen for key in space.keys(unseen)]][: self._method.final]
+            drawn = space.sample_distinct(self._search_rng, final + len(seen))
+            return drawn[[key not in seen for key in space.keys(drawn)]][:final]
         found, _ = anneal(
             space,
             lambda batch: model.predict_mean(features(batch)),
             self._search_rng,
-            top=self._method.final,
-            options=self._method._annealing,
-            start=configs[np.argsort(-gflops)],
+            top=final,
+            options=self._method.annealing,
+            start=configs[np.argsort(-gflops, kind="stable")],
             exclude=seen,
         )
         return found

@@ -14,13 +14,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from dgtl.features import FeatureMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    import numpy as np
 
     from dgtl.history import SourceTask
     from dgtl.measure import Measurer
@@ -87,6 +87,16 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> Tuner:
         """A tuner for one task."""
+
+
+def stream(seed: np.random.SeedSequence, index: int) -> np.random.SeedSequence:
+    """What ``seed.spawn`` gives as its child ``index``, without counting it as spawned in ``seed``.
+
+    So two tuners made from the same sequence are the same tuner.
+    """
+    return np.random.SeedSequence(
+        seed.entropy, spawn_key=(*seed.spawn_key, index), pool_size=seed.pool_size
+    )
 
 
 @dataclasses.dataclass(frozen=True)

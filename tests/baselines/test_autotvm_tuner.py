@@ -22,9 +22,9 @@ from baselines.autotvm_model import (
     knob_features,
 )
 from baselines.chameleon import Chameleon
-from baselines.planning import Plan, PlannedTuner, stream
+from baselines.planning import Plan, PlannedTuner
 from dgtl.search import AnnealingOptions
-from dgtl.tuner import Problem
+from dgtl.tuner import Problem, stream
 
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 

@@ -1,0 +1,259 @@
+"""A run on recorded tables: every table is searched as a task, in simulated time.
+
+Nothing is built or run. A target learns from the other tables but those of its fold; the method is
+prepared once per fold. The folder holds ``trials.jsonl`` (a history), ``summary.json`` and
+``replay.json``: which tables, what became of configurations outside of them, and how often.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dgtl import provenance
+from dgtl.history import History, SourceTask, TrialLog, subset
+from dgtl.measure import ReplayMeasurer
+from dgtl.progress import Progress
+from dgtl.replay import PoolProblem, PoolSpace
+from dgtl.report import draw_curves, print_summary
+from dgtl.summary import Summary, summarise
+from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
+from dgtl.tracking import Tracker
+from dgtl.tuner import Budget, Problem, tune
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dgtl.records import Trial
+    from dgtl.tuner import Method
+
+OUTSIDE = ("pool", "nearest", "refuse")
+
+MAX_PANELS = 24
+"""More tasks than this are drawn by `experiments.compare` only, as means."""
+
+
+def run(cfg: DictConfig, folder: Path) -> Summary:
+    """Searches recorded tables with one method.
+
+    Args:
+        cfg: the composed configuration, with ``hardware=replay workload=tables``.
+        folder: where results go; a run that was interrupted there goes on.
+
+    Raises:
+        ValueError: settings or tables that cannot be used.
+    """
+    _check(cfg)
+    method: Method = instantiate(cfg.model)
+    budget = Budget(
+        method.planned_trials if cfg.budget.trials is None else cfg.budget.trials, cfg.budget.batch
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    log_path = folder / "trials.jsonl"
+    if cfg.fresh and log_path.exists():
+        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
+    earlier = History.read(log_path) if log_path.exists() else History()
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    tracker = Tracker(
+        cfg.tracking.mode,
+        folder,
+        project=cfg.tracking.project,
+        group=cfg.tracking.group,
+        job_type=method.name,
+        config=config,
+    )
+    with tracker, Progress() as progress:
+        progress.stage("read tables")
+        read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
+        folds = _folds(cfg.workload.leave_out, config["workload"], read)
+        rows = sum(len(table.trials) for table in read.tables)
+        progress.message(
+            f"{len(read.tables)} tables of {read.tables[0].task.hardware.name}, {rows} "
+            f"configurations; {len(read.skipped)} smaller ones left out"
+        )
+        with TrialLog(log_path) as log:
+            if not earlier.n_trials:
+                for record in read.provenances:
+                    log.provenance(record)
+            search = _Search(cfg, budget, read, earlier, log, progress, tracker)
+            for fold in folds:
+                search.fold(fold)
+
+        summary = summarise(
+            search.results,
+            workload=cfg.workload.name,
+            model=method.name,
+            hardware=read.tables[0].task.hardware,
+            seed=cfg.seed,
+            pretrain_s=search.pretrain_s,
+            sources=list(search.sources.values()),
+            untuned_latency_ms=None,
+            latency_ms=None,
+        )
+        summary.write(folder / "summary.json")
+        outside = _outside(search.results, read)
+        _write_report(folder, config, budget, folds, read, outside)
+        if len(search.results) <= MAX_PANELS:
+            draw_curves(folder, search.results)
+        tracker.summary(summary)
+    print_summary(summary, folder)
+    print(_said(cfg.hardware.outside, outside, summary.trials))
+    return summary
+
+
+def _check(cfg: DictConfig) -> None:
+    if "leave_out" not in cfg.workload:
+        raise ValueError(
+            "hardware=replay searches recorded tables: give workload=tables; workload.networks and "
+            "workload.tasks choose among them"
+        )
+    if cfg.workload.leave_out not in ("layer", "network"):
+        raise ValueError(f"workload.leave_out={cfg.workload.leave_out}: choose layer or network")
+    if cfg.hardware.outside not in OUTSIDE:
+        raise ValueError(f"hardware.outside={cfg.hardware.outside}: choose {' or '.join(OUTSIDE)}")
+    if cfg.history.path is not None:
+        raise ValueError("a replay learns from its own tables: leave out history.path")
+    if isinstance(cfg.hardware.tables, str):
+        raise ValueError("hardware.tables is a list of paths: hardware.tables=[PATH,...]")
+
+
+def _folds(leave_out: str, workload: dict[str, Any], read: Tables) -> list[Fold]:
+    targets = choose(read.tables, workload["tasks"], workload["networks"])
+    if leave_out == "network":
+        return network_folds(read.tables, targets, workload["networks"])
+    return layer_folds(read.tables, targets, workload["folds"])
+
+
+class _Search:
+    """The search of all tables, fold by fold, with what comes of it.
+
+    Attributes:
+        results: every target with its trials.
+        sources: what was learnt from, by task key.
+        pretrain_s: seconds of all preparations.
+    """
+
+    def __init__(
+        self,
+        cfg: DictConfig,
+        budget: Budget,
+        read: Tables,
+        earlier: History,
+        log: TrialLog,
+        progress: Progress,
+        tracker: Tracker,
+    ):
+        self._cfg, self._budget, self._earlier = cfg, budget, earlier
+        self._log, self._progress, self._tracker = log, progress, tracker
+        # The seed of a task is its own, whichever others are searched.
+        self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
+        trials = [trial for table in read.tables for trial in table.trials]
+        self._pools: dict[str, PoolSpace] = {}
+        nearest = self._nearest if cfg.hardware.outside == "nearest" else None
+        self._measurer = ReplayMeasurer.of(trials, nearest)
+        self.results: list[SourceTask] = []
+        self.sources: dict[str, SourceTask] = {}
+        self.pretrain_s = 0.0
+
+    def fold(self, fold: Fold) -> None:
+        """Learns from the sources of a fold and searches its targets."""
+        sources = fold.sources
+        if self._cfg.history.max_trials is not None:
+            sources = tuple(subset(sources, self._cfg.history.max_trials, self._cfg.seed))
+        self.sources |= {source.task.key: source for source in sources}
+        method: Method | None = None
+        for place, table in enumerate(fold.targets, start=1):
+            done = self._earlier.trials(table.task.key)
+            if len(done) < self._budget.trials:
+                if method is None:
+                    method = self._prepared(fold, sources)
+                missing = self._budget.trials - len(done)
+                self._progress.task(table.task.key, place, len(fold.targets), missing)
+                done = self._tuned(method, table, {trial.config: trial for trial in done})
+            self.results.append(SourceTask(table.task, table.space, tuple(done)))
+
+    def _prepared(self, fold: Fold, sources: tuple[SourceTask, ...]) -> Method:
+        self._progress.stage(f"learn for {fold.name}")
+        n = sum(len(source.trials) for source in sources)
+        self._progress.message(f"{n} trials of {len(sources)} source tasks")
+        method: Method = instantiate(self._cfg.model)
+        begin = time.perf_counter()
+        method.prepare(sources, Path(self._cfg.cache), int(self._cfg.seed))
+        self.pretrain_s += time.perf_counter() - begin
+        self._progress.stage(f"search {fold.name}")
+        return method
+
+    def _tuned(self, method: Method, table: SourceTask, recorded: dict[str, Trial]) -> list[Trial]:
+        problem = self._problem(table)
+        if not recorded:
+            self._log.task(table.task, table.space)
+
+        def on_trial(trial: Trial) -> None:
+            self._log.trial(trial)
+            self._progress.trial(trial, problem.gflops(trial) if trial.ok else None)
+            self._tracker.trial(table.task, trial)
+
+        seed = np.random.SeedSequence([int(self._cfg.seed), self._number[table.task.key]])
+        tuner = method.tuner(problem, seed)
+        return tune(
+            problem, tuner, self._measurer, self._budget, recorded=recorded, on_trial=on_trial
+        )
+
+    def _nearest(self, task: str, configs: Sequence[str]) -> list[str]:
+        pool = self._pools[task]
+        return pool.keys(pool.parse_all(list(configs)))
+
+    def _problem(self, table: SourceTask) -> Problem:
+        outside = self._cfg.hardware.outside
+        if outside == "refuse":
+            return Problem(table.task, table.space)
+        rows = table.space.parse_all([trial.config for trial in table.trials])
+        pool = PoolSpace(table.space, rows)
+        if outside == "pool":
+            return PoolProblem(table.task, pool)
+        self._pools[table.task.key] = pool
+        return Problem(table.task, table.space)
+
+
+def _write_report(
+    folder: Path,
+    config: dict[str, Any],
+    budget: Budget,
+    folds: list[Fold],
+    read: Tables,
+    outside: int,
+) -> None:
+    report = {
+        "tables": config["hardware"]["tables"],
+        "hardware": read.tables[0].task.hardware.name,
+        "min_rows": config["hardware"]["min_rows"],
+        "outside": config["hardware"]["outside"],
+        "asked_outside": outside,
+        "trials": budget.trials,
+        "leave_out": config["workload"]["leave_out"],
+        "folds": {fold.name: [table.task.key for table in fold.targets] for fold in folds},
+        "skipped": list(read.skipped),
+        "revision": provenance.revision(),
+    }
+    (folder / "replay.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def _outside(results: Sequence[SourceTask], read: Tables) -> int:
+    """How many trials are of configurations that were never recorded."""
+    recorded = {(t.task, t.config) for table in read.tables for t in table.trials}
+    return sum((t.task, t.config) not in recorded for result in results for t in result.trials)
+
+
+def _said(policy: str, outside: int, trials: int) -> str:
+    """What became of configurations outside of the tables, in one line."""
+    if policy == "pool":
+        return "Replay: the search was confined to the recorded configurations."
+    did = {"nearest": "answered by the nearest recorded one", "refuse": "refused"}[policy]
+    return f"Replay: {outside} of {trials} configurations were never recorded and {did}."
