@@ -123,7 +123,7 @@ def bootstrap(
     level: float = 0.95,
     draws: int = 10_000,
 ) -> Interval:
-    """Bootstrap interval of the mean, by percentiles. Paired if ``values`` are differences of pairs.
+    """Bootstrap interval of the mean, by percentiles; paired, if ``values`` are differences.
 
     Values of one group are not independent (seeds on one table), so that whole groups are drawn;
     of a single group, its values.

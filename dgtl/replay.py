@@ -49,7 +49,7 @@ class PoolSpace(DesignSpace):
         if len(rows) == 0:
             raise ValueError("a pool needs at least one recorded configuration")
         self.rows: Configurations = np.unique(rows, axis=0).astype(np.int32)
-        self._keys = super().keys(self.rows)
+        self._keys = space.keys(self.rows)
         self._row_of = {row.tobytes(): i for i, row in enumerate(self.rows)}
         self._scales = [
             np.log2(knob.table) if knob.role == "tile" else np.arange(len(knob))[:, None]
@@ -97,7 +97,7 @@ class PoolSpace(DesignSpace):
     def at(self, indices: Any) -> Configurations:
         """Rows [N, K] of given ranks."""
         ranks = np.asarray(indices, dtype=np.int64)
-        if len(ranks) and not (0 <= ranks.min() and ranks.max() < self.size):
+        if ((ranks < 0) | (ranks >= self.size)).any():
             raise ValueError(f"index outside of a pool of {self.size} rows")
         return self.rows[ranks]
 

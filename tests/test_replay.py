@@ -1,0 +1,163 @@
+"""In a pool every configuration stands for a recorded one: no tuner leaves the table."""
+
+import numpy as np
+import pytest
+import toys
+
+from baselines.autotvm import AutoTVM
+from baselines.autotvm_model import TreeOptions
+from baselines.chameleon import Chameleon
+from baselines.gga import GGA
+from baselines.random_search import RandomSearch
+from dgtl.features import FeatureMap
+from dgtl.measure import ReplayMeasurer
+from dgtl.models.xgb import XGBConfig
+from dgtl.records import Status
+from dgtl.replay import NEIGHBOURS, PoolProblem, PoolSpace
+from dgtl.search import AnnealingOptions, anneal
+from dgtl.tuner import Budget, Problem, tune
+
+TASK = toys.dense(rows=8, columns=32, depth=16)
+SPACE = toys.space_of(TASK)
+TABLE = toys.tuned(TASK, SPACE, 200, seed=0)
+ROWS = SPACE.parse_all([trial.config for trial in TABLE.trials])
+POOL = PoolSpace(SPACE, ROWS)
+RECORDED = {trial.config for trial in TABLE.trials}
+TREES = TreeOptions(rounds=20)
+ANNEALING = AnnealingOptions(chains=8, steps=20)
+
+
+def random_configs(n: int) -> np.ndarray:
+    return SPACE.sample(np.random.default_rng(5), n)
+
+
+def test_rows_stand_for_themselves():
+    assert POOL.size == len(RECORDED)
+    assert POOL.keys(ROWS) == SPACE.keys(ROWS)
+    assert (POOL.at(POOL.index(ROWS)) == ROWS).all()
+
+
+def test_order_of_the_records_does_not_matter():
+    shuffled = np.random.default_rng(1).permutation(ROWS)
+    assert (PoolSpace(SPACE, np.concatenate([shuffled, ROWS])).rows == POOL.rows).all()
+
+
+def test_any_configuration_stands_for_the_nearest_row():
+    configs = random_configs(50)
+    points = POOL._points(POOL.rows)
+    found = POOL.find(configs)
+    for config, row in zip(configs, found, strict=True):
+        distances = np.linalg.norm(points - POOL._points(config[None]), axis=1)
+        assert distances[row] == pytest.approx(distances.min())
+    assert set(POOL.keys(configs)) <= RECORDED
+
+
+def test_features_are_those_of_the_row():
+    problem = PoolProblem(TASK, POOL)
+    configs = random_configs(50)
+    plain = FeatureMap(TASK, SPACE)
+    assert (problem.features(configs) == plain(POOL.rows[POOL.find(configs)])).all()
+    assert problem.features.names == plain.names
+
+
+def test_samples_are_rows_and_distinct_ones_are_all_of_them():
+    rng = np.random.default_rng(0)
+    assert set(SPACE.keys(POOL.sample(rng, 1000))) <= RECORDED
+    distinct = POOL.sample_distinct(rng, 10**6)
+    assert sorted(SPACE.keys(distinct)) == sorted(RECORDED)
+    assert (distinct != POOL.rows).any()
+
+
+def test_neighbours_are_other_rows_nearby():
+    rng = np.random.default_rng(0)
+    steps = [POOL.neighbours(rng, POOL.rows) for _ in range(200)]
+    for i, row in enumerate(POOL.rows):
+        around = set(SPACE.keys(np.array([step[i] for step in steps])))
+        assert SPACE.key(row) not in around
+        assert around <= RECORDED
+        assert len(around) <= NEIGHBOURS
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 5])
+def test_small_pools_work(n_rows):
+    pool = PoolSpace(SPACE, ROWS[:n_rows])
+    rng = np.random.default_rng(0)
+    stepped = pool.neighbours(rng, pool.sample(rng, 4))
+    assert set(SPACE.keys(stepped)) <= set(SPACE.keys(ROWS[:n_rows]))
+
+
+def test_what_is_no_pool_is_said():
+    with pytest.raises(ValueError, match="at least one"):
+        PoolSpace(SPACE, ROWS[:0])
+    with pytest.raises(ValueError, match="outside of a pool"):
+        POOL.at([POOL.size])
+
+
+def test_annealing_finds_the_best_rows():
+    values = np.random.default_rng(2).random(POOL.size)
+    found, scores = anneal(
+        POOL, lambda configs: values[POOL.find(configs)], np.random.default_rng(0), top=5
+    )
+    assert scores.tolist() == sorted(values, reverse=True)[:5]
+    assert len(set(SPACE.keys(found))) == 5
+
+
+METHODS = {
+    "random": RandomSearch(),
+    "autotvm": AutoTVM(plan=16, annealing=ANNEALING, trees=TREES),
+    "knobs": AutoTVM(plan=16, features="knobs", annealing=ANNEALING, trees=TREES),
+    "chameleon": Chameleon(plan=16, exploration="annealing", annealing=ANNEALING, trees=TREES),
+    "chameleon mode": Chameleon(
+        plan=16, variant="paper", exploration="annealing", annealing=ANNEALING, trees=TREES
+    ),
+    "gga": GGA(
+        population=16,
+        offspring=64,
+        survivors=32,
+        patience=None,
+        trees=XGBConfig(trees=10, folds=0),
+    ),
+    "gatuner": GGA(population=16, surrogate=False, history=False, patience=None),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_stays_in_the_table_and_tries_no_row_twice(name, tmp_path):
+    method = METHODS[name]
+    other = toys.dense(rows=8, columns=16, depth=16)
+    method.prepare([toys.tuned(other, toys.space_of(other), 60, seed=1)], tmp_path, 0)
+    tuner = method.tuner(PoolProblem(TASK, POOL), np.random.SeedSequence(0))
+    measurer = ReplayMeasurer.of(TABLE.trials)
+    trials = tune(PoolProblem(TASK, POOL), tuner, measurer, Budget(120, 16))
+    assert len({trial.config for trial in trials}) == len(trials) == 120
+    assert {trial.config for trial in trials} <= RECORDED
+
+
+def test_a_pool_can_be_tried_to_its_last_row():
+    tuner = METHODS["autotvm"].tuner(PoolProblem(TASK, POOL), np.random.SeedSequence(0))
+    trials = tune(PoolProblem(TASK, POOL), tuner, ReplayMeasurer.of(TABLE.trials), Budget(10**4))
+    assert sorted(trial.config for trial in trials) == sorted(RECORDED)
+
+
+def test_outside_of_the_table_is_refused_or_answered_by_the_nearest():
+    config = next(key for key in SPACE.keys(random_configs(50)) if key not in RECORDED)
+    (refused,) = ReplayMeasurer.of(TABLE.trials).measure(TASK, [config], best_s=1.0)
+    assert refused.status is Status.INVALID
+
+    def nearest(task: str, configs: list[str]) -> list[str]:
+        assert task == TASK.key
+        return POOL.keys(SPACE.parse_all(configs))
+
+    measurer = ReplayMeasurer.of(TABLE.trials, nearest)
+    first = TABLE.trials[0]
+    answered, recorded = measurer.measure(TASK, [config, first.config], best_s=1.0)
+    (row,) = nearest(TASK.key, [config])
+    (original,) = [trial for trial in TABLE.trials if trial.config == row]
+    assert answered == original.replace(config=config)
+    assert recorded == first
+
+
+def test_a_plain_problem_searches_outside_of_the_table():
+    tuner = RandomSearch().tuner(Problem(TASK, SPACE), np.random.SeedSequence(7))
+    trials = tune(Problem(TASK, SPACE), tuner, ReplayMeasurer.of(TABLE.trials), Budget(50))
+    assert any(trial.config not in RECORDED for trial in trials)
