@@ -225,6 +225,8 @@ class _Tuning:
             recorded = {trial.config: trial for trial in trials}
             if not recorded:
                 self.log.task(task, problem.space)
+            for trial in trials:
+                self.tracker.trial(task, trial)
             missing = max(self.budget.trials - len(recorded), 0)
             self.progress.task(task.name, number, len(targets), missing)
             tuner = self.method.tuner(problem, np.random.SeedSequence([seed, number]))

@@ -7,7 +7,6 @@ prepared once per fold. The folder holds ``trials.jsonl`` (a history), ``summary
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import time
 from pathlib import Path

@@ -1,0 +1,199 @@
+"""Tables are read once per configuration, and a fold never learns from what it leaves out."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import toys
+
+from dgtl.autotvm.layers import Conv
+from dgtl.history import SourceTask, TrialLog
+from dgtl.records import Hardware
+from dgtl.tables import (
+    NETWORKS,
+    OTHER,
+    choose,
+    layer_folds,
+    network_folds,
+    networks_of,
+    read_tables,
+)
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
+
+
+def layer(shape: tuple[int, int, int, int, int]) -> SourceTask:
+    """A table of three rows for a convolution as `dgtl.tables.NETWORKS` writes it."""
+    inputs, outputs, kernel, stride, size = shape
+    task = toys.conv2d(size, inputs, outputs, kernel, stride)
+    space = toys.space_of(toys.dense())
+    rows = ((0, 1), (1, None), (2, 3))
+    trials = tuple(toys.trial(task, f"{i}.0.0.0.0", ms and ms / 1e3) for i, ms in rows)
+    return SourceTask(task, space, trials)
+
+
+TABLES = [layer(shape) for shape in sorted(set().union(*NETWORKS.values()))]
+UNKNOWN = layer((5, 7, 3, 1, 9))
+
+
+def write(path: Path, *sources: SourceTask) -> str:
+    with TrialLog(path) as log:
+        for source in sources:
+            log.task(source.task, source.space)
+            for trial in source.trials:
+                log.trial(trial)
+    return str(path)
+
+
+def shapes(tables) -> set[str]:
+    return {table.task.shape_key for table in tables}
+
+
+def test_first_trial_of_a_configuration_counts_in_the_order_of_configurations(tmp_path):
+    source = layer((5, 7, 3, 1, 9))
+    first, second, third = source.trials
+    again = third.replace(run_times_s=(9.0,))
+    logged = dataclasses.replace(source, trials=(third, first, again, second))
+    (table,) = read_tables([write(tmp_path / "a.jsonl", logged)]).tables
+    assert [trial.config for trial in table.trials] == [t.config for t in source.trials]
+    assert table.trials[2].run_times_s == third.run_times_s
+
+
+def test_records_without_wall_clock_cost_their_build_and_run(tmp_path):
+    source = layer((5, 7, 3, 1, 9))
+    old = source.trials[0].replace(wall_s=0.0, build_s=2.0, run_s=1.0)
+    logged = dataclasses.replace(source, trials=(old, *source.trials[1:]))
+    (table,) = read_tables([write(tmp_path / "a.jsonl", logged)]).tables
+    assert [trial.search_s for trial in table.trials] == [3.0, 0.2, 0.2]
+
+
+def test_small_tables_and_those_where_nothing_ran_are_left_out(tmp_path):
+    path = write(
+        tmp_path / "a.jsonl",
+        UNKNOWN,
+        (small := dataclasses.replace(TABLES[0], trials=TABLES[0].trials[:2])),
+        (failed := dataclasses.replace(TABLES[1], trials=TABLES[1].trials[1:2])),
+    )
+    read = read_tables([path])
+    assert shapes(read.tables) == shapes([UNKNOWN, small])
+    assert read.skipped == (failed.task.key,)
+    assert shapes(read_tables([path], min_rows=3).tables) == shapes([UNKNOWN])
+    with pytest.raises(ValueError, match="no table of any hardware with 4 configurations"):
+        read_tables([path], min_rows=4)
+
+
+def test_one_hardware_at_a_time(tmp_path):
+    gpu = Hardware("toy-gpu", '{"kind": "cuda"}', 8)
+    task = dataclasses.replace(UNKNOWN.task, hardware=gpu, key="other")
+    trials = tuple(trial.replace(task="other") for trial in UNKNOWN.trials)
+    path = write(tmp_path / "a.jsonl", UNKNOWN, SourceTask(task, UNKNOWN.space, trials))
+    with pytest.raises(ValueError, match=r"hardware.name=toy-cpu\|toy-gpu"):
+        read_tables([path])
+    assert [t.task.key for t in read_tables([path], "toy-gpu").tables] == ["other"]
+    with pytest.raises(ValueError, match="hardware there: toy-cpu, toy-gpu"):
+        read_tables([path], "abacus")
+
+
+def test_autotvm_logs_are_tables_too(tmp_path):
+    args = [["TENSOR", [1, 4, 8, 8], "float32"], ["TENSOR", [4, 4, 1, 1], "float32"]]
+    args += [[1, 1], [0, 0, 0, 0], [1, 1], "float32"]
+    tiles = [["tile_f", "sp", [-1, 1, 4, 1]], ["tile_y", "sp", [-1, 1, 1, 1]]]
+    tiles += [["tile_x", "sp", [-1, 1, 8, 1]], ["tile_rc", "sp", [-1, 1]]]
+    tiles += [["tile_ry", "sp", [-1, 1]], ["tile_rx", "sp", [-1, 1]]]
+    tiles += [["auto_unroll_max_step", "ot", 0], ["unroll_explicit", "ot", 0]]
+    record = {
+        "input": ["cuda -arch=sm_75", "conv2d_nchw.cuda", args, {}],
+        "config": {"index": 0, "code_hash": None, "entity": tiles},
+        "result": [[1e-4], 0, 2.5, 1.6e9],
+        "version": 0.2,
+        "tvm_version": "0.10.0",
+    }
+    folder = tmp_path / "GPU 1"
+    folder.mkdir()
+    (folder / "random.log").write_text(json.dumps(record) + "\n")
+    (table,) = read_tables([str(folder)]).tables
+    assert table.task.hardware.name == "gpu-1"
+    assert table.trials[0].search_s == 2.5
+
+
+def test_layers_of_networks_are_found_from_tasks_of_any_origin():
+    assert networks_of(layer((3, 64, 7, 2, 112)).task) == {"resnet18", "resnet50"}
+    assert networks_of(layer((256, 128, 1, 2, 28)).task) == {"resnet50"}
+    assert networks_of(UNKNOWN.task) == networks_of(toys.dense()) == {OTHER}
+    conv = Conv(1, 64, 128, (56, 56), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 4, False)
+    task = dataclasses.replace(toys.dense(), kind="conv2d", layer=conv.shape_key)
+    assert networks_of(task) == {"resnet18"}
+    batched = dataclasses.replace(conv, batch=128)
+    assert networks_of(dataclasses.replace(task, layer=batched.shape_key)) == {OTHER}
+
+
+def test_networks_have_as_many_layers_as_published():
+    counts = {name: len(layers) for name, layers in NETWORKS.items()}
+    assert counts == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 20}
+
+
+@pytest.mark.parametrize("n", [2, 4, None])
+def test_layer_folds_never_learn_from_their_own_shapes(n):
+    twin = dataclasses.replace(TABLES[0], task=dataclasses.replace(TABLES[0].task, key="twin"))
+    tables = [*TABLES, twin]
+    folds = layer_folds(tables, tables, n)
+    assert len(folds) == (n or len(TABLES))
+    assert sorted(t.task.key for f in folds for t in f.targets) == sorted(
+        t.task.key for t in tables
+    )
+    for fold in folds:
+        assert shapes(fold.targets).isdisjoint(shapes(fold.sources))
+        assert len(fold.targets) + len(fold.sources) == len(tables)
+
+
+def test_folds_are_the_same_whichever_tables_are_searched():
+    (alone,) = layer_folds(TABLES, TABLES[3:4], 4)
+    (same,) = [fold for fold in layer_folds(TABLES, TABLES, 4) if TABLES[3] in fold.targets]
+    assert alone.sources == same.sources
+    assert alone.targets == (TABLES[3],)
+
+
+def test_network_folds_learn_from_no_layer_of_the_network():
+    tables = [*TABLES, UNKNOWN]
+    folds = network_folds(tables, tables)
+    assert [fold.name for fold in folds] == [*NETWORKS, OTHER]
+    assert sum(len(fold.targets) for fold in folds) == len(tables)
+    for fold in folds:
+        assert all(fold.name not in networks_of(t.task) for t in fold.sources)
+        assert all(fold.name in networks_of(t.task) for t in fold.targets)
+    (resnet50,) = network_folds(tables, tables, ["resnet50"])
+    assert len(resnet50.targets) == 20
+
+
+def test_tables_are_chosen_by_key_and_by_network():
+    tables = [*TABLES, UNKNOWN]
+    assert choose(tables) == tables
+    assert len(choose(tables, networks=["vgg16", "mobilenet_v1"])) == 19
+    assert choose(tables, ["x9x9x7x"]) == [UNKNOWN]
+    assert choose(tables, ["x9x9x7x"], [OTHER]) == [UNKNOWN]
+    with pytest.raises(ValueError, match="no table is left"):
+        choose(tables, ["x9x9x7x"], ["vgg16"])
+    with pytest.raises(ValueError, match="lenet not known"):
+        choose(tables, networks=["lenet"])
+    with pytest.raises(ValueError, match=r"'\(' is no regular expression"):
+        choose(tables, ["("])
+
+
+def test_folds_that_leave_nothing_to_learn_are_refused():
+    with pytest.raises(ValueError, match="nothing to learn"):
+        layer_folds(TABLES, TABLES, 1)
+    with pytest.raises(ValueError, match="nothing to learn"):
+        layer_folds(TABLES[:1], TABLES[:1], None)
+    with pytest.raises(ValueError, match="all tables are of other"):
+        network_folds([UNKNOWN], [UNKNOWN])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.exists(), reason="the GTX 1650 logs are not in the project")
+def test_gtx_1650_logs_hold_four_networks_and_inception():
+    read = read_tables([str(SHARED)], min_rows=512)
+    assert len(read.tables) == 88
+    assert sum(len(table.trials) for table in read.tables) == 117_700
+    folds = {fold.name: len(fold.targets) for fold in network_folds(read.tables, read.tables)}
+    assert folds == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 14, OTHER: 43}

@@ -1,0 +1,176 @@
+"""The networks are the published ones: their layers, read from the ONNX graph, are known."""
+
+from __future__ import annotations
+
+import collections
+
+import onnx
+import pytest
+from onnx import TensorProto
+
+from dgtl.tvm import networks
+from dgtl.tvm.networks import NETWORKS, Layer, load
+
+pytestmark = pytest.mark.tvm
+
+
+@pytest.fixture
+def hollow(monkeypatch):
+    """Weights that have a shape and no values: VGG-16 has half a gigabyte of them."""
+
+    def weight(self, shape: tuple[int, ...], fan_in: int) -> str:
+        name = f"w{len(self._weights)}"
+        self._weights.append(TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT))
+        return name
+
+    monkeypatch.setattr(networks._Graph, "_weight", weight)
+
+
+def windows(model: onnx.ModelProto) -> collections.Counter:
+    """(input channels, input size, output channels, kernel, stride, pad, groups) of all convolutions.
+
+    Shapes as ONNX infers them, not as the builder of the graph tracks them.
+    """
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
+    shapes = {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in [*graph.input, *graph.value_info, *graph.output]
+    }
+    weights = {w.name: list(w.dims) for w in graph.initializer}
+    found: collections.Counter = collections.Counter()
+    for node in graph.node:
+        if node.op_type != "Conv":
+            continue
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        _, channels, size, width = shapes[node.input[0]]
+        outputs, depth, kernel, _ = weights[node.input[1]]
+        groups = attributes["group"]
+        assert size == width
+        assert depth * groups == channels
+        assert attributes["kernel_shape"] == [kernel, kernel]
+        stride, pad = attributes["strides"][0], attributes["pads"][0]
+        found[channels, size, outputs, kernel, stride, pad, groups] += 1
+    return found
+
+
+def units(model: onnx.ModelProto) -> list[tuple[int, int]]:
+    """(input units, output units) of all dense layers."""
+    weights = {w.name: tuple(w.dims) for w in model.graph.initializer}
+    return [weights[n.input[1]][::-1] for n in model.graph.node if n.op_type == "Gemm"]
+
+
+def mflop(model: onnx.ModelProto) -> float:
+    total = 0
+    for (channels, size, outputs, kernel, stride, pad, groups), n in windows(model).items():
+        out = (size + 2 * pad - kernel) // stride + 1
+        total += 2 * n * out * out * outputs * channels // groups * kernel * kernel
+    return total / 1e6
+
+
+CONVOLUTIONS = {
+    "alexnet": {
+        (3, 224, 64, 11, 4, 2, 1): 1,
+        (64, 27, 192, 5, 1, 2, 1): 1,
+        (192, 13, 384, 3, 1, 1, 1): 1,
+        (384, 13, 256, 3, 1, 1, 1): 1,
+        (256, 13, 256, 3, 1, 1, 1): 1,
+    },
+    "vgg16": {
+        (3, 224, 64, 3, 1, 1, 1): 1,
+        (64, 224, 64, 3, 1, 1, 1): 1,
+        (64, 112, 128, 3, 1, 1, 1): 1,
+        (128, 112, 128, 3, 1, 1, 1): 1,
+        (128, 56, 256, 3, 1, 1, 1): 1,
+        (256, 56, 256, 3, 1, 1, 1): 2,
+        (256, 28, 512, 3, 1, 1, 1): 1,
+        (512, 28, 512, 3, 1, 1, 1): 2,
+        (512, 14, 512, 3, 1, 1, 1): 3,
+    },
+    "resnet18": {
+        (3, 224, 64, 7, 2, 3, 1): 1,
+        (64, 56, 64, 3, 1, 1, 1): 4,
+        (64, 56, 128, 3, 2, 1, 1): 1,
+        (64, 56, 128, 1, 2, 0, 1): 1,
+        (128, 28, 128, 3, 1, 1, 1): 3,
+        (128, 28, 256, 3, 2, 1, 1): 1,
+        (128, 28, 256, 1, 2, 0, 1): 1,
+        (256, 14, 256, 3, 1, 1, 1): 3,
+        (256, 14, 512, 3, 2, 1, 1): 1,
+        (256, 14, 512, 1, 2, 0, 1): 1,
+        (512, 7, 512, 3, 1, 1, 1): 3,
+    },
+    "mobilenet_v1": {
+        (3, 224, 32, 3, 2, 1, 1): 1,
+        (32, 112, 64, 1, 1, 0, 1): 1,
+        (64, 56, 128, 1, 1, 0, 1): 1,
+        (128, 56, 128, 1, 1, 0, 1): 1,
+        (128, 28, 256, 1, 1, 0, 1): 1,
+        (256, 28, 256, 1, 1, 0, 1): 1,
+        (256, 14, 512, 1, 1, 0, 1): 1,
+        (512, 14, 512, 1, 1, 0, 1): 5,
+        (512, 7, 1024, 1, 1, 0, 1): 1,
+        (1024, 7, 1024, 1, 1, 0, 1): 1,
+        (32, 112, 32, 3, 1, 1, 32): 1,
+        (64, 112, 64, 3, 2, 1, 64): 1,
+        (128, 56, 128, 3, 1, 1, 128): 1,
+        (128, 56, 128, 3, 2, 1, 128): 1,
+        (256, 28, 256, 3, 1, 1, 256): 1,
+        (256, 28, 256, 3, 2, 1, 256): 1,
+        (512, 14, 512, 3, 1, 1, 512): 5,
+        (512, 14, 512, 3, 2, 1, 512): 1,
+        (1024, 7, 1024, 3, 1, 1, 1024): 1,
+    },
+}
+DENSE = {
+    "alexnet": [(9216, 4096), (4096, 4096), (4096, 1000)],
+    "vgg16": [(25088, 4096), (4096, 4096), (4096, 1000)],
+    "resnet18": [(512, 1000)],
+    "mobilenet_v1": [(1024, 1000)],
+}
+MFLOP = {"alexnet": 1311, "vgg16": 30693, "resnet18": 3628, "mobilenet_v1": 1135.4}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_network_has_the_published_layers(name, hollow):
+    model = load(name, seed=0)
+    assert windows(model) == CONVOLUTIONS[name]
+    assert units(model) == DENSE[name]
+    assert mflop(model) == pytest.approx(MFLOP[name], rel=1e-3)
+
+
+def test_every_network_has_a_layer_list():
+    assert set(CONVOLUTIONS) == set(NETWORKS) - {"tiny"}
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not():
+    assert load("tiny", 0) == load("tiny", 0)
+    assert load("tiny", 0) != load("tiny", 1)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "depthwise_conv2d", "dense"])
+def test_a_layer_alone_is_a_network_with_bias_and_relu(kind):
+    layer = Layer(kind, 1, 8, 8) if kind == "dense" else Layer(kind, 6, 8, 8, 3, 1, 1)
+    model = layer.model(0)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == [
+        "Gemm" if kind == "dense" else "Conv",
+        "Relu",
+    ]
+    assert len(model.graph.initializer) == 2
+
+
+def test_a_file_is_a_workload_too(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(load("tiny", 3), path)
+    assert load("onnx", 0, str(path)) == load("tiny", 3)
+
+
+def test_wrong_workloads_are_told_in_one_line(tmp_path):
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no model")
+    with pytest.raises(ValueError, match="unknown workload 'foo': choose from"):
+        load("foo", 0)
+    with pytest.raises(ValueError, match="no such file"):
+        load("onnx", 0, str(tmp_path / "missing.onnx"))
+    with pytest.raises(ValueError, match="is not an ONNX model"):
+        load("onnx", 0, str(damaged))

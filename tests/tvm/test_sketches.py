@@ -1,0 +1,147 @@
+"""A configuration is a schedule, always the same one, and every schedule computes the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tvm
+from conftest import LAYERS, schedules, tuned_function
+from tvm.ir import assert_structural_equal
+
+from dgtl.tvm import workers
+from dgtl.tvm.networks import Layer
+from dgtl.tvm.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
+
+pytestmark = pytest.mark.tvm
+
+CUDA = {
+    "kind": "cuda",
+    "arch": "sm_75",
+    "max_threads_per_block": 1024,
+    "max_shared_memory_per_block": 49152,
+    "max_num_threads": 1024,
+    "thread_warp_size": 32,
+}
+layers = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+
+
+def some(space, n: int, seed: int = 0) -> np.ndarray:
+    """Random configurations [n, K] that take the sketches in turn."""
+    configs = space.sample(np.random.default_rng(seed), n)
+    configs[:, 0] = np.arange(n) % len(space.knobs[0])
+    return configs
+
+
+@layers
+def test_a_configuration_is_always_the_same_schedule(layer):
+    """Also in a space made anew, as the worker processes make it."""
+    space = schedules(layer)
+    again = ScheduleSpace(space.mod, space.target)
+    assert again.space == space.space
+    for config in some(space.space, 6):
+        first, second = space.schedule(config), again.schedule(config)
+        assert_structural_equal(first.mod, second.mod)
+        assert str(first.trace) == str(second.trace)
+
+
+@layers
+def test_other_decisions_are_another_schedule(layer):
+    space = schedules(layer)
+    texts = [space.schedule(config).mod.script() for config in some(space.space, 9)]
+    assert len(set(texts)) > 6
+
+
+@layers
+def test_a_schedule_is_an_ordinary_trace_that_tvm_replays(layer):
+    space = schedules(layer)
+    for config in some(space.space, 3):
+        schedule = space.schedule(config)
+        replayed = tvm.s_tir.Schedule(space.mod)
+        schedule.trace.apply_to_schedule(replayed, remove_postproc=False)
+        assert_structural_equal(replayed.mod, schedule.mod)
+
+
+@layers
+def test_random_schedules_compute_what_the_unscheduled_function_does(layer, tmp_path):
+    space = schedules(layer)
+    file = tmp_path / "mod.json"
+    file.write_text(tvm.ir.save_json(space.mod))
+    target = str(tuned_function(layer).task.hardware.target)
+    for key in space.space.keys(some(space.space, 3, seed=1)):
+        assert workers.check(str(file), target, key) <= 1e-5
+
+
+@layers
+def test_the_default_schedule_is_one_of_the_space_without_tiles(layer):
+    space = schedules(layer)
+    script = space.default().mod.script()
+    assert "T.parallel" in script
+    assert "T.vectorized" in script
+
+
+def test_a_layer_of_resnet18_has_more_than_a_million_configurations():
+    assert schedules(Layer("conv2d", 56, 64, 64, 3, 1, 1)).space.size > 1_000_000
+
+
+def test_knobs_are_named_by_the_loops_and_tile_all_of_each():
+    layer = LAYERS["conv2d"]
+    task, space = tuned_function(layer).task, schedules(layer).space
+    tiles = [knob for knob in space.knobs if knob.role == "tile"]
+    assert [knob.name for knob in tiles] == [f"tile_{axis.name}" for axis in task.axes]
+    for knob, axis in zip(tiles, task.axes, strict=True):
+        assert (np.prod(knob.table, axis=1) == axis.extent).all()
+        assert knob.table.shape[1] == (4 if axis.kind == "S" else 2)
+    roles = [knob.role for knob in space.knobs]
+    assert roles.count("sketch") == roles.count("unroll") == roles.count("location") == 1
+
+
+def test_loops_go_level_by_level():
+    assert loop_order("SRS", [True, False, True]) == [0, 2, 1, 0, 2]
+
+
+@layers
+def test_sketches_for_a_gpu_need_no_gpu(layer):
+    """Most random configurations ask for too many threads or too much shared memory."""
+    function = tuned_function(layer)
+    space = ScheduleSpace(function.mod, tvm.target.Target(CUDA))
+    assert space.space.structure == "SSSRRSRS"
+    valid, refused = 0, 0
+    for config in some(space.space, 60):
+        try:
+            script = space.schedule(config).mod.script()
+        except InvalidConfigurationError as error:
+            assert "VerifyGPUCode" in str(error)
+            refused += 1
+        else:
+            assert "threadIdx.x" in script
+            valid += 1
+    assert valid > 0
+    assert valid + refused == 60
+
+
+def test_a_target_without_rules_is_told():
+    with pytest.raises(ValueError, match="no schedule rules for target kind 'vulkan'"):
+        rules("vulkan")
+
+
+def test_saving_a_function_as_json_works(tmp_path):
+    """Guards a pin: other versions of tvm-ffi crash the process here."""
+    program = """
+import tvm
+from tvm.script import tirx as T
+
+@T.prim_func
+def main(a: T.Buffer((4,), "float32"), b: T.Buffer((4,), "float32")):
+    for i in range(4):
+        b[i] = a[i]
+
+mod = tvm.IRModule({"main": main})
+tvm.ir.assert_structural_equal(mod, tvm.ir.load_json(tvm.ir.save_json(mod)))
+"""
+    path = tmp_path / "save.py"
+    path.write_text(program)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
