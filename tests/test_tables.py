@@ -192,8 +192,8 @@ def test_folds_that_leave_nothing_to_learn_are_refused():
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="the GTX 1650 logs are not in the project")
 def test_gtx_1650_logs_hold_four_networks_and_inception():
-    read = read_tables([str(SHARED)], min_rows=512)
+    read = read_tables([str(SHARED)], min_rows=500)
     assert len(read.tables) == 88
-    assert sum(len(table.trials) for table in read.tables) == 117_700
+    assert sum(len(table.trials) for table in read.tables) == 117_712
     folds = {fold.name: len(fold.targets) for fold in network_folds(read.tables, read.tables)}
     assert folds == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 14, OTHER: 43}
