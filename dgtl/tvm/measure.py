@@ -108,7 +108,7 @@ class LocalMeasurer:
             max_workers=count,
             timeout=timeout_s,
             initializer=workers.start,
-            initargs=(self.hardware.num_cores,),
+            initargs=(self.hardware.num_cores, str(self._folder)),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

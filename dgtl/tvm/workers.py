@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -47,12 +48,16 @@ class Timing:
     quick: bool = False
 
 
-def start(num_threads: int) -> None:
+def start(num_threads: int, scratch: str | None = None) -> None:
     """First call in every worker: kernels use ``num_threads`` threads.
 
     TVM takes half of the logical cores on x86 unless told otherwise, whatever the target says.
+    Temporary files of TVM and of the compiler go to ``scratch``, for a worker that is killed in the
+    middle of a build cannot remove them itself; None: where the system has them.
     """
     os.environ["TVM_NUM_THREADS"] = str(num_threads)
+    if scratch is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = scratch
 
 
 @functools.lru_cache(maxsize=8)

@@ -64,7 +64,9 @@ def test_resnet18_has_its_convolutions_and_one_dense_layer(resnet18):
         "conv2d_1x7x7x512x3x3x512": 3,
         "dense_1x1000x512": 1,
     }
-    assert sum(t.flops * t.weight for t in tasks if t.kind == "conv2d") == pytest.approx(3.628e9, 1e-3)
+    assert sum(t.flops * t.weight for t in tasks if t.kind == "conv2d") == pytest.approx(
+        3.628e9, 1e-3
+    )
 
 
 def test_tasks_of_a_network_have_keys_of_their_own(resnet18):
@@ -93,13 +95,17 @@ def test_flops_axes_and_accesses_agree_with_the_layer(layer):
     # The output is written once per spatial point, whichever way the loops go.
     spatial = [a for a, axis in enumerate(task.axes) if axis.kind == "S"]
     assert math.prod(task.axes[a].extent for a in spatial) == math.prod(output.shape)
-    assert all(row[a] == 0 for row in output.strides for a in range(len(task.axes)) if a not in spatial)
+    assert all(
+        row[a] == 0 for row in output.strides for a in range(len(task.axes)) if a not in spatial
+    )
 
 
 def test_the_stride_of_a_window_is_in_the_access_to_its_data():
     task = tuned_function(LAYERS["conv2d"]).task
     names = [axis.name for axis in task.axes]
-    steps = [{n: c for n, c in zip(names, row, strict=True) if c} for row in task.accesses[0].strides]
+    steps = [
+        {n: c for n, c in zip(names, row, strict=True) if c} for row in task.accesses[0].strides
+    ]
     assert steps == [{"nn": 1}, {"yy": 2, "ry": 1}, {"xx": 2, "rx": 1}, {"rc": 1}]
     assert task.shape_key.endswith("_yy*2_xx*2")
 

@@ -1,0 +1,118 @@
+"""A tuned network is an ordinary TVM library, and its schedules an ordinary TVM database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tvm
+
+from dgtl.tvm import deploy
+from dgtl.tvm.networks import load
+from dgtl.tvm.sketches import ScheduleSpace
+from dgtl.tvm.tasks import extract, input_shapes, lower
+
+pytestmark = pytest.mark.tvm
+
+STOCK = """
+import sys
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.relax import transform as T
+from tvm.s_tir import meta_schedule as ms
+
+folder, target = sys.argv[1], tvm.target.Target(sys.argv[2])
+network = tvm.ir.load_json(open(folder + "/network.json").read())
+database = ms.database.JSONDatabase(
+    path_workload=folder + "/database_workload.json",
+    path_tuning_record=folder + "/database_tuning_record.json",
+)
+functions = [v for v in network.functions.values() if isinstance(v, tvm.tirx.PrimFunc)]
+data = np.load(folder + "/data.npy")
+
+
+def run(mod):
+    vm = relax.VirtualMachine(tvm.compile(mod, target=target), tvm.cpu())
+    return vm["main"](tvm.runtime.tensor(data)).numpy()
+
+
+with target, tvm.transform.PassContext(opt_level=3):
+    expected = run(network)
+    with database:
+        tuned = T.MetaScheduleApplyDatabase()(network)
+    tuned = T.SplitLayoutRewritePreproc()(tuned)
+    scheduled = sum("is_scheduled" in str(v.attrs) for v in tuned.functions.values())
+    actual = run(T.FoldConstant()(tuned))
+error = abs(actual - expected).max() / abs(expected).max()
+assert not any(name.partition(".")[0] == "dgtl" for name in sys.modules)
+print(len(functions), len(database), scheduled, error)
+"""
+
+
+@pytest.fixture(scope="module")
+def network(hardware):
+    return lower(load("tiny", 0), tvm.target.Target(hardware.target))
+
+
+@pytest.fixture(scope="module")
+def schedules(network, hardware):
+    """Of every function: a random schedule where it is tuned, the default elsewhere."""
+    rng = np.random.default_rng(0)
+    found = []
+    for function in extract(network, hardware):
+        space = ScheduleSpace(function.mod, tvm.target.Target(hardware.target))
+        tuned = function.task is not None
+        schedule = space.schedule(space.space.sample(rng, 1)[0]) if tuned else space.default()
+        found.append((function, schedule, 1e-3))
+    return found
+
+
+def test_stock_tvm_applies_the_database(network, schedules, hardware, scratch):
+    """Loaded from disk, in a process without dgtl: every function is scheduled, the result right."""
+    deploy.write_database(scratch, hardware, schedules)
+    (scratch / "network.json").write_text(tvm.ir.save_json(network))
+    data = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)
+    np.save(scratch / "data.npy", data)
+    program = scratch / "stock.py"
+    program.write_text(STOCK)
+    done = subprocess.run(
+        [sys.executable, str(program), str(scratch), hardware.target],
+        capture_output=True,
+        text=True,
+        cwd=scratch,
+    )
+    assert done.returncode == 0, done.stderr
+    functions, records, scheduled, error = done.stdout.split()[-4:]
+    assert int(functions) == int(records) == len(schedules)
+    assert int(scheduled) >= len(schedules)
+    assert float(error) < 1e-5
+
+
+def test_a_scheduled_network_computes_what_the_unscheduled_one_does(
+    network, schedules, hardware, scratch
+):
+    shapes = input_shapes(load("tiny", 0))
+    untuned = deploy.time_untuned(network, hardware, shapes, repeats=2)
+    library = scratch / "model.so"
+    database = deploy.write_database(scratch / "best", hardware, schedules)
+    deploy.build(network, hardware, library, database)
+    tuned = deploy.time_network(library, hardware, shapes, repeats=5)
+    assert deploy.largest_error(untuned, tuned) < 1e-5
+    assert len(tuned.run_times_s) == 5
+    assert tuned.latency_ms == pytest.approx(np.median(tuned.run_times_s) * 1e3)
+    assert tuned.outputs[0].shape == (1, 10)
+    assert {path.name for path in scratch.iterdir() if path.name != "dgtl-measure.lock"} == {
+        "best",
+        "model.so",
+    }
+
+
+def test_a_database_is_written_anew(schedules, hardware, scratch):
+    """Records of an earlier run would win over those of this one."""
+    for _ in range(2):
+        deploy.write_database(scratch / "best", hardware, schedules)
+    records = (scratch / "best" / "database_tuning_record.json").read_text().splitlines()
+    assert len(records) == len(schedules)

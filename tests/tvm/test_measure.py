@@ -1,0 +1,210 @@
+"""Measuring on this machine: whatever a candidate does, the batch goes on and nothing stays."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import subprocess
+import sys
+import time
+
+import cloudpickle
+import numpy as np
+import pytest
+from conftest import LAYERS, schedules, tuned_function
+
+from dgtl.measure import MeasureOptions
+from dgtl.records import Status
+from dgtl.tvm import workers
+from dgtl.tvm.measure import LocalMeasurer, best_of, machine_lock
+
+pytestmark = pytest.mark.tvm
+
+# Workers cannot import this module: what they are to call of it travels by value.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+
+CONV = LAYERS["conv2d"]
+OPTIONS = MeasureOptions(
+    repeats=3, min_repeat_ms=1.0, build_timeout_s=4.0, run_timeout_s=3.0, quick_factor=1e9
+)
+TASK = tuned_function(CONV).task
+
+
+def keys(n: int, seed: int = 0) -> list[str]:
+    """Keys of ``n`` random configurations."""
+    space = schedules(CONV).space
+    return space.keys(space.sample_distinct(np.random.default_rng(seed), n))
+
+
+def measurer(hardware, options: MeasureOptions = OPTIONS) -> LocalMeasurer:
+    return LocalMeasurer(hardware, {TASK.key: tuned_function(CONV).mod}, options)
+
+
+def do(deed: str) -> None:
+    """What a bad candidate does in a worker process."""
+    if deed == "raise":
+        raise RuntimeError("first line\nthe last line says it")
+    if deed == "exit":
+        os._exit(13)
+    if deed == "hang":
+        time.sleep(60)
+
+
+def bad_build(deeds: dict[str, str], mod_file: str, target: str, config: str, library: str):
+    do(deeds.get(config, ""))
+    if deeds.get(config) == "refuse":
+        return "VerifyGPUCode refuses it"
+    return workers.build(mod_file, target, config, library)
+
+
+def bad_timing(numbers: dict[str, str], call: str, library: str, *arguments):
+    number = library.rsplit("-", 1)[1].removesuffix(".so")
+    do(numbers.get(f"{call}-{number}", ""))
+    return getattr(workers, call)(library, *arguments)
+
+
+def wrong_check(mod_file: str, target: str, config: str) -> float:
+    """The check of a schedule whose last operation, the ReLU, went wrong."""
+    import tvm
+
+    space = workers._space(mod_file, target)
+    wrong = tvm.script.from_source(space.mod.script().replace("T.max(", "T.min("))
+    space.schedule = lambda config: tvm.s_tir.Schedule(wrong)
+    return workers.check(mod_file, target, config)
+
+
+def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
+    configs = keys(4)
+    told = []
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, configs, best_s=math.inf, on_trial=told.append)
+        assert ours.check(TASK, configs[0]) is None
+        assert ours.measure(TASK, [], best_s=math.inf) == []
+    assert told == trials
+    assert [trial.config for trial in trials] == configs
+    for trial in trials:
+        assert trial.ok
+        assert trial.task == TASK.key
+        assert len(trial.run_times_s) == OPTIONS.repeats
+        assert not trial.quick
+        assert 0 < trial.latency_s < 1
+        assert trial.build_s > 0
+        assert trial.run_s >= 3 * OPTIONS.min_repeat_ms / 1e3
+        assert trial.wall_s > trial.run_s
+    assert best_of(trials) == min(trial.latency_s for trial in trials)
+
+
+def test_nothing_is_left_on_disk(hardware, scratch):
+    with measurer(hardware) as ours:
+        ours.measure(TASK, keys(2), best_s=math.inf)
+        (folder,) = (path for path in scratch.iterdir() if path.is_dir())
+        assert not list(folder.glob("*.so"))
+    assert [path for path in scratch.iterdir() if path.is_dir()] == []
+
+
+def test_the_folder_of_a_killed_process_is_swept_and_others_are_not(hardware, scratch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale, live = scratch / f"dgtl-{gone.pid}-abc", scratch / f"dgtl-{os.getpid()}-abc"
+    for folder in (stale, live, scratch / "dgtl-notes-abc"):
+        folder.mkdir()
+        (folder / "candidate-1.so").touch()
+    measurer(hardware).close()
+    assert {path.name for path in scratch.iterdir()} == {live.name, "dgtl-notes-abc"}
+
+
+def test_bad_builds_fail_alone(hardware, scratch, monkeypatch):
+    configs = keys(6)
+    deeds = dict(zip(configs[1:5], ("raise", "exit", "hang", "refuse"), strict=True))
+    monkeypatch.setattr(workers, "build", functools.partial(bad_build, deeds))
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, configs, best_s=math.inf)
+    assert [trial.status for trial in trials] == [
+        Status.OK,
+        Status.BUILD_ERROR,
+        Status.BUILD_ERROR,
+        Status.BUILD_TIMEOUT,
+        Status.INVALID,
+        Status.OK,
+    ]
+    assert trials[1].error == "the last line says it"
+    assert trials[3].build_s == OPTIONS.build_timeout_s
+    assert trials[4].error == "VerifyGPUCode refuses it"
+    assert all(trial.error and not trial.run_times_s for trial in trials[1:5])
+    assert [path for path in scratch.iterdir() if path.is_dir()] == []
+
+
+def test_bad_runs_fail_alone(hardware, scratch, monkeypatch):
+    """Also where only a later timing goes wrong, after which the others are loaded anew."""
+    deeds = {
+        "first_timing-2": "raise",
+        "first_timing-3": "exit",
+        "first_timing-4": "hang",
+        "next_timing-5": "exit",
+    }
+    for call in ("first_timing", "next_timing"):
+        monkeypatch.setattr(workers, call, functools.partial(bad_timing, deeds, call))
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, keys(6), best_s=math.inf)
+    assert [trial.status for trial in trials] == [
+        Status.OK,
+        Status.RUN_ERROR,
+        Status.RUN_ERROR,
+        Status.RUN_TIMEOUT,
+        Status.RUN_ERROR,
+        Status.OK,
+    ]
+    assert all(len(trial.run_times_s) == OPTIONS.repeats for trial in trials if trial.ok)
+    assert all(not trial.run_times_s for trial in trials if not trial.ok)
+    assert all(trial.build_s > 0 for trial in trials)
+    assert trials[3].run_s >= OPTIONS.run_timeout_s
+
+
+def test_a_slow_candidate_is_timed_once(hardware, scratch):
+    options = MeasureOptions(repeats=3, min_repeat_ms=1e-3, quick_factor=3.0)
+    with measurer(hardware, options) as ours:
+        (trial,) = ours.measure(TASK, keys(1), best_s=1e-9)
+    assert trial.ok
+    assert trial.quick
+    assert len(trial.run_times_s) == 1
+
+
+def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
+    monkeypatch.setattr(workers, "check", wrong_check)
+    with measurer(hardware) as ours:
+        trial = ours.check(TASK, keys(1)[0])
+    assert trial is not None
+    assert trial.status is Status.WRONG_RESULT
+    assert "relative error" in trial.error
+
+
+def test_a_check_that_breaks_is_a_failure(hardware, scratch, monkeypatch):
+    monkeypatch.setattr(workers, "check", lambda *arguments: do("exit"))
+    with measurer(hardware) as ours:
+        trial = ours.check(TASK, keys(1)[0])
+    assert trial is not None
+    assert trial.status is Status.RUN_ERROR
+
+
+def test_processes_share_one_lock(hardware, scratch):
+    """While another holds it, nothing is measured."""
+    program = "import sys; from dgtl.tvm.measure import machine_lock\n"
+    program += "lock = machine_lock(); lock.acquire(); print('held', flush=True); sys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(TimeoutError), machine_lock().acquire(timeout=0.1):
+            pass
+        other.communicate("")
+    with machine_lock().acquire(timeout=5):
+        pass
+
+
+def test_errors_are_relative_to_the_scale_of_the_output():
+    expected = np.array([0.0, -200.0])
+    assert workers.relative_error(expected, expected + 1.0) == pytest.approx(0.005)
+    assert workers.relative_error(expected, expected) == 0.0
+    assert workers.relative_error(expected, np.array([0.0, np.nan])) == math.inf
+    assert workers.relative_error(np.zeros(2), np.zeros(2)) == 0.0
