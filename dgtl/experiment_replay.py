@@ -169,7 +169,7 @@ class _Search:
         self.sources |= {source.task.key: source for source in sources}
         method: Method | None = None
         for place, table in enumerate(fold.targets, start=1):
-            done = self._earlier.trials(table.task.key)
+            done = self._earlier.trials(table.task.key)[: self._budget.trials]
             if len(done) < self._budget.trials:
                 if method is None:
                     method = self._prepared(fold, sources)

@@ -7,7 +7,7 @@ has found nothing that runs yet has a value too.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -108,11 +108,11 @@ def performance_score(
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A mean and its confidence interval."""
+    """A mean and its confidence interval: numbers, or arrays for curves."""
 
-    mean: float
-    low: float
-    high: float
+    mean: Any
+    low: Any
+    high: Any
 
 
 def bootstrap(
@@ -129,20 +129,24 @@ def bootstrap(
     of a single group, its values.
 
     Args:
-        values: one per pair [N].
+        values: one per pair [N], or one per pair and point of a curve [N, M].
         groups: the group of each [N].
         rng: every draw.
         level: of confidence.
         draws: how many means.
+
+    Returns:
+        Numbers, or arrays [M] of them for curves.
     """
     values = np.asarray(values, dtype=np.float64)
-    names, group = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) == 1:
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    if group.max() == 0:
         group = np.arange(len(values))
-    sums, sizes = np.bincount(group, weights=values), np.bincount(group)
+    sizes = np.bincount(group)
+    sums = np.zeros((len(sizes), *values.shape[1:]))
+    np.add.at(sums, group, values)
     # How often each group is drawn says as much as which are drawn.
-    counts = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=draws)
-    means = counts @ sums / (counts @ sizes)
-    tail = 50 * (1 - level)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(values.mean()), float(low), float(high))
+    counts = rng.multinomial(len(sizes), np.full(len(sizes), 1 / len(sizes)), size=draws)
+    means = ((counts @ sums).T / (counts @ sizes)).T
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Interval(values.mean(axis=0), low, high)

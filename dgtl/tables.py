@@ -185,7 +185,7 @@ def choose(
             found = [re.compile(pattern) for pattern in patterns]
         except re.error as error:
             raise ValueError(
-                f"workload.tasks: '{error.pattern}' is no regular expression: {error}"
+                f"workload.tasks: {error.pattern!r} is no regular expression: {error}"
             ) from error
         chosen = [t for t in chosen if any(pattern.search(t.task.key) for pattern in found)]
     if networks is not None:

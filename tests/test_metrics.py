@@ -116,3 +116,15 @@ def test_bootstrap_is_as_random_as_its_generator():
     args = ([1.0, 2.0, 4.0], ["a", "b", "b"])
     first = metrics.bootstrap(*args, np.random.default_rng(3))
     assert first == metrics.bootstrap(*args, np.random.default_rng(3))
+
+
+def test_bootstrap_of_curves_is_that_of_their_points():
+    values = np.random.default_rng(0).random((6, 3))
+    groups = ["a", "a", "b", "b", "c", "c"]
+    curves = metrics.bootstrap(values, groups, np.random.default_rng(3))
+    for point in range(3):
+        one = metrics.bootstrap(values[:, point], groups, np.random.default_rng(3))
+        expected = (one.mean, one.low, one.high)
+        assert (curves.mean[point], curves.low[point], curves.high[point]) == pytest.approx(
+            expected
+        )

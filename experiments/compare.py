@@ -1,0 +1,368 @@
+"""Compares the methods that searched the same recorded tables.
+
+    python run.py -m model=dgp,autotvm,chameleon,gga,xgb_transfer,random hardware=replay \\
+        workload=tables seed=range(0,5)
+    python -m experiments.compare
+
+Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),
+``compare.md`` and the curves to ``results/``. Every method is judged at equal trials and at equal
+seconds of simulated search time; failures cost theirs. Of a table, quality is throughput as a
+fraction of its best. Scores are those of `dgtl.metrics.performance_score`, against the expected
+curve of random search on the table, up to where that is as good as done. Intervals are of 95 %,
+by a bootstrap over tables; differences to the reference are paired by table and seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from dgtl import metrics
+from dgtl.history import History
+from dgtl.summary import Summary
+from dgtl.tables import read_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dgtl.history import SourceTask
+    from dgtl.metrics import Interval
+
+COUNTS = (16, 32, 64, 128, 256)
+"""Trials at which methods are compared."""
+
+SILENT = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
+"""Choices that do not make another method: told otherwise, or not of its results."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Of Okabe and Ito."""
+
+DPI = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A recorded table, as far as comparing needs it.
+
+    Args:
+        best: throughput of its best row [GFLOPS].
+        trial_s: mean seconds of a trial, failures included.
+        baseline: expected curve of random search [n], as a fraction of the best.
+        length: trials that scores look at.
+    """
+
+    best: float
+    trial_s: float
+    baseline: NDArray[np.float64]
+    length: int
+
+    @classmethod
+    def of(cls, recorded: SourceTask, n: int) -> Table:
+        """With the curve of random search over ``n`` trials."""
+        values = metrics.throughput(recorded.task, recorded.trials)
+        best = float(values.max())
+        baseline = metrics.random_search_curve(values / best, n)
+        trial_s = float(np.mean([trial.search_s for trial in recorded.trials]))
+        return cls(best, trial_s, baseline, metrics.score_length(values / best, baseline))
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """One method on one table with one seed.
+
+    Args:
+        table, model, seed: which.
+        trials: how many it made.
+        search_s: how long it took [s].
+        curve: best so far as a fraction of the table's best after 1, ..., n trials [n].
+        timed: the same after the seconds that 1, ..., n mean trials of the table take [n].
+        score, score_timed: against random search, by trials and by seconds.
+    """
+
+    table: str
+    model: str
+    seed: int
+    trials: int
+    search_s: float
+    curve: NDArray[np.float64]
+    timed: NDArray[np.float64]
+    score: float
+    score_timed: float
+
+    @classmethod
+    def of(cls, found: SourceTask, table: Table, model: str, seed: int) -> Search:
+        """Judges the trials of one search."""
+        counts = np.arange(1, len(table.baseline) + 1)
+        best = metrics.best_so_far(metrics.throughput(found.task, found.trials) / table.best)
+        ends_s = np.cumsum([trial.search_s for trial in found.trials])
+        curve = metrics.after_trials(best, counts)
+        timed = metrics.after_seconds(best, ends_s, counts * table.trial_s)
+        scores = [
+            metrics.performance_score(c[: table.length], table.baseline[: table.length], 1.0)
+            for c in (curve, timed)
+        ]
+        return cls(found.task.key, model, seed, len(best), float(ends_s[-1]), curve, timed, *scores)
+
+    def row(self) -> dict[str, Any]:
+        """As a line of ``compare.csv``."""
+        at = [n for n in COUNTS if n <= len(self.curve)]
+        return {
+            "table": self.table,
+            "model": self.model,
+            "seed": self.seed,
+            "trials": self.trials,
+            **{f"best_fraction_at_{n}": round(float(self.curve[n - 1]), 5) for n in at},
+            "score": round(self.score, 5),
+            **{f"best_fraction_in_time_of_{n}": round(float(self.timed[n - 1]), 5) for n in at},
+            "score_in_time": round(self.score_timed, 5),
+            "search_s": round(self.search_s, 3),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A folder that `dgtl.experiment_replay` wrote."""
+
+    folder: Path
+    summary: Summary
+    report: dict[str, Any]
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        told = folder / "config" / "overrides.yaml"
+        overrides = [str(o) for o in OmegaConf.load(told)] if told.exists() else []
+        loud = [o for o in overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in SILENT]
+        loud += [o for o in overrides if o.startswith("model.")]
+        report = json.loads((folder / "replay.json").read_text())
+        return cls(folder, Summary.read(folder / "summary.json"), report, tuple(loud))
+
+
+def read_runs(folder: Path) -> dict[str, list[Run]]:
+    """All finished runs below a folder, by the name of their method.
+
+    Runs of one method that were told different things are different methods: what not all runs
+    were told is part of the name.
+
+    Raises:
+        ValueError: no runs, or runs of different tables.
+    """
+    runs = [Run.read(path.parent) for path in sorted(folder.rglob("replay.json"))]
+    if not runs:
+        raise ValueError(f"no finished replay in {folder}: python run.py hardware=replay ...")
+    for name in ("tables", "hardware", "min_rows", "leave_out", "outside"):
+        values = {json.dumps(run.report[name]) for run in runs}
+        if len(values) > 1:
+            raise ValueError(
+                f"the runs in {folder} differ in {name} ({', '.join(sorted(values))}): compare "
+                "them one by one, giving the folder"
+            )
+    common = set.intersection(*(set(run.overrides) for run in runs))
+    methods: dict[str, list[Run]] = {}
+    for run in runs:
+        name = " ".join([run.summary.model, *(o for o in run.overrides if o not in common)])
+        methods.setdefault(name, []).append(run)
+    return methods
+
+
+def read_searches(methods: dict[str, list[Run]]) -> tuple[dict[str, Table], list[Search]]:
+    """The tables that every run searched, and all searches of them, at equal numbers of trials.
+
+    Raises:
+        ValueError: no table that all runs searched, or two runs of one method with one seed.
+    """
+    runs = [run for same in methods.values() for run in same]
+    report = runs[0].report
+    n = min(run.report["trials"] for run in runs)
+    recorded = read_tables(report["tables"], report["hardware"], report["min_rows"]).tables
+    keys = set.intersection(*({k for f in r.report["folds"].values() for k in f} for r in runs))
+    tables = {t.task.key: Table.of(t, n) for t in recorded if t.task.key in keys}
+    if not tables:
+        raise ValueError("there is no table that all runs searched")
+    searches = []
+    for model, same in methods.items():
+        seeds = [run.summary.seed for run in same]
+        if len(set(seeds)) < len(seeds):
+            folders = ", ".join(str(run.folder) for run in same)
+            raise ValueError(f"{model} ran more than once with the same seed: {folders}")
+        for run in same:
+            for found in History.read(run.folder / "trials.jsonl"):
+                if found.task.key in tables:
+                    found = dataclasses.replace(found, trials=found.trials[:n])
+                    table = tables[found.task.key]
+                    searches.append(Search.of(found, table, model, run.summary.seed))
+    return tables, searches
+
+
+def intervals(searches: Sequence[Search], model: str, reference: str) -> dict[str, Interval]:
+    """Mean scores of a method, by trials and by seconds, and their paired differences."""
+    rng = np.random.default_rng(0)
+    own = {(s.table, s.seed): s for s in searches if s.model == model}
+    other = {(s.table, s.seed): s for s in searches if s.model == reference}
+    pairs = sorted(own.keys() & other.keys())
+    found = {}
+    for name in ("score", "score_timed"):
+        values = [getattr(search, name) for search in own.values()]
+        found[name] = metrics.bootstrap(values, [table for table, _ in own], rng)
+        if pairs:
+            gains = [getattr(own[p], name) - getattr(other[p], name) for p in pairs]
+            found[f"{name}_gain"] = metrics.bootstrap(gains, [table for table, _ in pairs], rng)
+    return found
+
+
+def markdown(
+    methods: dict[str, list[Run]],
+    tables: dict[str, Table],
+    searches: Sequence[Search],
+    reference: str,
+) -> str:
+    """The comparison as a table with what it rests on, best score first."""
+    report = next(iter(methods.values()))[0].report
+    n = len(next(iter(tables.values())).baseline)
+    counts = [count for count in COUNTS if count <= n]
+    found = {model: intervals(searches, model, reference) for model in methods}
+    header = [
+        "method",
+        "seeds",
+        *(f"best at {count}" for count in counts),
+        "score",
+        f"minus {reference}",
+        "score in time",
+        f"minus {reference}",
+        "trials",
+        "search [s]",
+        "pre-training [s]",
+    ]
+    lines = [header, ["---"] * len(header)]
+    for model in sorted(methods, key=lambda model: -found[model]["score"].mean):
+        own = [search for search in searches if search.model == model]
+        summaries = [run.summary for run in methods[model]]
+        at = [f"{np.mean([search.curve[count - 1] for search in own]):.3f}" for count in counts]
+        scores = [_text(found[model].get(name)) for name in ("score", "score_gain")]
+        scores += [_text(found[model].get(name)) for name in ("score_timed", "score_timed_gain")]
+        lines.append(
+            [
+                model,
+                str(len(summaries)),
+                *at,
+                *scores,
+                f"{np.mean([search.trials for search in own]):.0f}",
+                f"{np.mean([search.search_s for search in own]):.0f}",
+                f"{np.mean([summary.pretrain_s for summary in summaries]):.0f}",
+            ]
+        )
+    expected = [np.mean([t.baseline[count - 1] for t in tables.values()]) for count in counts]
+    random = ["expected of random search", "", *(f"{value:.3f}" for value in expected), "0", ""]
+    lines.append([*random, "0", "", *[""] * 3])
+    outside = sum(run.report["asked_outside"] for same in methods.values() for run in same)
+    trials = sum(run.summary.trials for same in methods.values() for run in same)
+    answer = {
+        "pool": "every search was confined to the recorded configurations",
+        "nearest": f"{outside} of {trials} trials were of configurations never recorded, answered "
+        "by the nearest recorded one",
+        "refuse": f"{outside} of {trials} trials were of configurations never recorded: refused, "
+        "at no cost",
+    }[report["outside"]]
+    note = (
+        f"{len(tables)} tables of {report['hardware']}, left out by {report['leave_out']}; "
+        f"{answer}. Means over tables and seeds; best: throughput as a fraction of the table's "
+        "best after so many trials. Score: 0 is random search, 1 an oracle; in brackets the 95 % "
+        "interval of a bootstrap over tables. Pre-training is not in the search time, and short "
+        "where an earlier run left its model."
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}\n"
+
+
+def _text(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> None:
+    """Best so far over trials and over search time, means over tables and seeds."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    by_trials, by_seconds = figure.subplots(1, 2, sharey=True)
+    counts = np.arange(1, len(next(iter(tables.values())).baseline) + 1)
+    mean_trial_s = float(np.mean([table.trial_s for table in tables.values()]))
+    models = list(dict.fromkeys(search.model for search in searches))
+    rng = np.random.default_rng(0)
+    for panel, name, x in (
+        (by_trials, "curve", counts),
+        (by_seconds, "timed", counts * mean_trial_s),
+    ):
+        for i, model in enumerate(models):
+            own = [search for search in searches if search.model == model]
+            curves = np.array([getattr(search, name) for search in own])
+            band = metrics.bootstrap(curves, [search.table for search in own], rng, draws=1000)
+            style = "-" if i < len(COLOURS) else "--"
+            colour = COLOURS[i % len(COLOURS)]
+            panel.plot(x, band.mean, style, color=colour, linewidth=1.5, label=model)
+            panel.fill_between(x, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
+        baseline = np.mean([table.baseline for table in tables.values()], axis=0)
+        panel.plot(x, baseline, ":", color="#555555", label="expected of random search")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.grid(alpha=0.3, linewidth=0.5)
+        panel.set_xlim(0, x[-1])
+    by_trials.set_xlabel("trials")
+    by_trials.set_ylabel("best so far / best of the table")
+    by_seconds.set_xlabel("search time [s], tables scaled to the same mean trial")
+    figure.legend(
+        *by_trials.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=4,
+        fontsize=8,
+        frameon=False,
+    )
+    figure.savefig(path, dpi=DPI)
+
+
+def compare(folder: Path, out: Path, reference: str) -> str:
+    """Compares all runs below ``folder``, writes the results to ``out``, and returns the table.
+
+    Raises:
+        ValueError: nothing to compare, runs of different tables, an unknown reference.
+    """
+    methods = read_runs(folder)
+    if reference not in methods:
+        raise ValueError(f"no runs of '{reference}' to compare with: there are {list(methods)}")
+    tables, searches = read_searches(methods)
+    text = markdown(methods, tables, searches, reference)
+    out.mkdir(parents=True, exist_ok=True)
+    rows = [search.row() for search in searches]
+    with (out / "compare.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (out / "compare.md").write_text(text)
+    draw(tables, searches, out / "compare.png")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/tables"))
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--reference", default="random", help="whom differences are taken to")
+    args = parser.parse_args()
+    try:
+        print(compare(args.folder, args.out, args.reference))
+    except ValueError as error:
+        sys.exit(f"compare: {error}")
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""A replay runs every method on recorded tables, and the same seed gives the same trials."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import toys
+from hydra import compose, initialize_config_dir
+
+from dgtl import experiment_replay
+from dgtl.history import History, TrialLog
+from dgtl.records import Trial
+from dgtl.summary import Summary
+
+ROOT = Path(__file__).parents[1]
+SHAPES = ((8, 16, 8), (8, 32, 8), (4, 32, 16), (16, 16, 4))
+N_ROWS = 60
+ONE = "workload.tasks=[4x32x16]"
+DGP = (
+    "model=dgp",
+    ONE,
+    "model.network.steps=5",
+    "model.network.inducing=8",
+    "model.network.hidden=2",
+    "budget.initial_set=60",
+    "budget.tuning_set=8",
+    "budget.final=4",
+    "budget.rounds=1",
+    "model.annealing.chains=4",
+    "model.annealing.steps=5",
+)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    """Four layers with sixty configurations each."""
+    path = tmp_path_factory.mktemp("tables") / "toys.jsonl"
+    with TrialLog(path) as log:
+        for seed, shape in enumerate(SHAPES):
+            task = toys.dense(*shape)
+            space = toys.space_of(task)
+            log.task(task, space)
+            for trial in toys.tuned(task, space, N_ROWS, seed + 10).trials:
+                log.trial(trial)
+    return path
+
+
+def arguments(table: Path, folder: Path, *overrides: str) -> list[str]:
+    return [
+        "hardware=replay",
+        "workload=tables",
+        "tracking=disabled",
+        f"hardware.tables=[{table}]",
+        "hardware.min_rows=10",
+        "workload.folds=2",
+        "budget.trials=12",
+        "budget.batch=4",
+        f"cache={folder / 'models'}",
+        *overrides,
+    ]
+
+
+def run(table: Path, folder: Path, *overrides: str) -> Summary:
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", arguments(table, folder, *overrides))
+    return experiment_replay.run(cfg, folder)
+
+
+def outcomes(folder: Path) -> list[Trial]:
+    """All but the seconds of the model, which are the clock's."""
+    history = History.read(folder / "trials.jsonl")
+    return [trial.replace(model_s=0.0) for task in history for trial in task.trials]
+
+
+def recorded(table: Path) -> dict[tuple[str, str], Trial]:
+    return {(t.task, t.config): t for task in History.read(table) for t in task.trials}
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "replay.json").read_text())
+
+
+def test_same_seed_same_trials_another_seed_others(table, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(table, tmp_path / name, "model=random", f"seed={seed}")
+    assert outcomes(tmp_path / "a") == outcomes(tmp_path / "b")
+    assert outcomes(tmp_path / "a") != outcomes(tmp_path / "c")
+    assert len(outcomes(tmp_path / "a")) == 12 * len(SHAPES)
+
+
+def test_same_seed_same_trials_of_a_model_trained_anew(table, tmp_path):
+    # Two folders, so that the second does not find the model of the first.
+    for name in ("a", "b"):
+        assert run(table, tmp_path / name, *DGP).pretrain_s > 0
+    assert outcomes(tmp_path / "a") == outcomes(tmp_path / "b")
+
+
+def test_the_command_line_gives_the_same_trials(table, tmp_path):
+    run(table, tmp_path / "a", "model=random", "seed=3")
+    command = [sys.executable, str(ROOT / "run.py"), f"hydra.run.dir={tmp_path / 'b'}"]
+    command += arguments(table, tmp_path, "model=random", "seed=3")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert outcomes(tmp_path / "a") == outcomes(tmp_path / "b")
+    assert "confined to the recorded configurations" in done.stdout
+
+
+def test_trials_are_the_recorded_ones_and_their_seconds_the_clock(table, tmp_path):
+    summary = run(table, tmp_path, "model=random")
+    rows = recorded(table)
+    trials = outcomes(tmp_path)
+    assert all(t.run_times_s == rows[t.task, t.config].run_times_s for t in trials)
+    assert summary.search_s - summary.model_s == pytest.approx(sum(t.wall_s for t in trials))
+    assert summary.trials == len(trials) == 12 * len(SHAPES)
+    assert summary.latency_ms is None
+    assert Summary.read(tmp_path / "summary.json") == summary
+    assert (tmp_path / "curves_trials.png").exists()
+
+
+def test_seeds_of_a_task_do_not_depend_on_the_others(table, tmp_path):
+    run(table, tmp_path / "all", "model=random")
+    run(table, tmp_path / "one", "model=random", ONE)
+    one = outcomes(tmp_path / "one")
+    assert one == [t for t in outcomes(tmp_path / "all") if t.task == one[0].task]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(table, tmp_path):
+    run(table, tmp_path / "whole", "model=random")
+    run(table, tmp_path / "cut", "model=random")
+    log = tmp_path / "cut" / "trials.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:20]))
+    summary = run(table, tmp_path / "cut", "model=random")
+    assert outcomes(tmp_path / "cut") == outcomes(tmp_path / "whole")
+    assert summary.trials == 12 * len(SHAPES)
+
+
+def test_a_model_goes_on_where_it_stopped_and_a_finished_run_learns_nothing(table, tmp_path):
+    first = run(table, tmp_path, *DGP)
+    log = tmp_path / "trials.jsonl"
+    whole = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(whole[:-3]))
+    again = run(table, tmp_path, *DGP)
+    assert [t.best_key for t in again.tasks] == [t.best_key for t in first.tasks]
+    assert len(outcomes(tmp_path)) == again.trials == 12
+    finished = run(table, tmp_path, *DGP)
+    assert finished.tasks == again.tasks
+    assert finished.search_s == again.search_s
+    assert finished.pretrain_s == 0
+
+
+@pytest.mark.parametrize("outside", ["nearest", "refuse"])
+def test_what_is_outside_of_the_tables_is_counted(outside, table, tmp_path, capsys):
+    summary = run(table, tmp_path, "model=random", f"hardware.outside={outside}")
+    rows = recorded(table)
+    strangers = [t for t in outcomes(tmp_path) if (t.task, t.config) not in rows]
+    assert strangers
+    assert report(tmp_path)["outside"] == outside
+    assert report(tmp_path)["asked_outside"] == len(strangers)
+    said = capsys.readouterr().out
+    assert f"{len(strangers)} of {summary.trials} configurations were never recorded" in said
+    assert all((t.error == "not in the recorded table") == (outside == "refuse") for t in strangers)
+
+
+def test_report_says_which_tables_and_folds(table, tmp_path):
+    run(table, tmp_path, "model=random", "hardware.min_rows=60", "workload.folds=null")
+    said = report(tmp_path)
+    assert said["tables"] == [str(table)]
+    assert said["hardware"] == "toy-cpu"
+    assert len(said["folds"]) == len(SHAPES)
+    assert said["skipped"] == []
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("workload.leave_out=nothing", "choose layer or network"),
+        ("hardware.outside=guess", "choose pool or nearest or refuse"),
+        ("history.path=elsewhere", "leave out history.path"),
+        ("hardware.tables=table.jsonl", "list of paths"),
+        ("hardware.tables=[absent.jsonl]", "no such file"),
+        ("workload.networks=[vgg16]", "no table is left"),
+        ("workload.folds=1", "nothing to learn from"),
+    ],
+)
+def test_what_cannot_be_replayed_is_said(override, message, table, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(table, tmp_path, "model=random", override)
+
+
+def test_a_network_is_no_table(tmp_path):
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = compose("config", ["hardware=replay", "workload=tiny", "model=random"])
+    with pytest.raises(ValueError, match="give workload=tables"):
+        experiment_replay.run(cfg, tmp_path)
