@@ -134,6 +134,8 @@ class LocalMeasurer:
         on_trial: Callable[[Trial], None] | None = None,
     ) -> list[Trial]:
         """As `dgtl.measure.Measurer.measure`."""
+        if not configs:
+            return []
         with self._exclusive():
             begin = time.perf_counter()
             builds = [self._submit_build(task, config) for config in configs]
@@ -141,7 +143,7 @@ class LocalMeasurer:
                 self._build_result(task, config, future)
                 for config, future in zip(configs, builds, strict=True)
             ]
-            build_share_s = (time.perf_counter() - begin) / max(len(configs), 1)
+            build_share_s = (time.perf_counter() - begin) / len(configs)
             trials = self._run_all(built, best_s)
         trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
         if on_trial is not None:

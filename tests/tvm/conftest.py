@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import tvm
@@ -14,6 +14,9 @@ from dgtl.tvm import hardware as machine
 from dgtl.tvm.networks import Layer
 from dgtl.tvm.sketches import ScheduleSpace
 from dgtl.tvm.tasks import FusedFunction, extract, lower
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 CORES = min(2, len(os.sched_getaffinity(0)))
 LAYERS = {

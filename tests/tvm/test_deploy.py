@@ -71,7 +71,7 @@ def schedules(network, hardware):
 
 
 def test_stock_tvm_applies_the_database(network, schedules, hardware, scratch):
-    """Loaded from disk, in a process without dgtl: every function is scheduled, the result right."""
+    """Loaded from disk, in a process without dgtl: every function is scheduled, none wrong."""
     deploy.write_database(scratch, hardware, schedules)
     (scratch / "network.json").write_text(tvm.ir.save_json(network))
     data = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)

@@ -27,7 +27,7 @@ def hollow(monkeypatch):
 
 
 def windows(model: onnx.ModelProto) -> collections.Counter:
-    """(input channels, input size, output channels, kernel, stride, pad, groups) of all convolutions.
+    """Convolutions: input channels, size, output channels, kernel, stride, pad, groups.
 
     Shapes as ONNX infers them, not as the builder of the graph tracks them.
     """

@@ -1,0 +1,160 @@
+"""The command itself, on a network of milliseconds: what it leaves, and how it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CORES, schedules, tuned_function
+
+from dgtl.history import History, TrialLog
+from dgtl.records import Status, Trial
+from dgtl.summary import SUMMARY_SCHEMA, Summary, TaskSummary
+from dgtl.tvm.networks import Layer
+
+pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+SOURCES = (
+    Layer("conv2d", 12, 8, 12, 3, 1, 1),
+    Layer("depthwise_conv2d", 12, 8, 8, 3, 1, 1),
+    Layer("dense", 1, 32, 24),
+)
+TUNING_SET, FINAL = 4, 3
+TRIALS = 4 * (TUNING_SET + FINAL)
+
+
+def write_history(path: Path) -> None:
+    """Layers that no network has, on a made-up machine: outer tiles are bad for it."""
+    rng = np.random.default_rng(0)
+    with TrialLog(path) as log:
+        for layer in SOURCES:
+            task, space = tuned_function(layer).task, schedules(layer).space
+            log.task(task, space)
+            configs = space.sample_distinct(rng, 40)
+            for config, key in zip(configs, space.keys(configs), strict=True):
+                share = float(np.mean(config / np.maximum(space.sizes - 1, 1)))
+                latency_s = task.flops / 1e9 / (1.0 + 50.0 * share)
+                log.trial(Trial(task.key, key, Status.OK, run_times_s=(latency_s,) * 3))
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    """``python run.py workload=tiny`` with few trials, its results in ``folder/out``."""
+    settings = (
+        "workload=tiny",
+        "tracking=disabled",
+        f"hardware.num_cores={CORES}",
+        f"history.path={folder / 'history.jsonl'}",
+        f"cache={folder / 'models'}",
+        f"hydra.run.dir={folder / 'out'}",
+        "budget.initial_set=64",
+        f"budget.tuning_set={TUNING_SET}",
+        f"budget.final={FINAL}",
+        "measure.min_repeat_ms=1",
+        "model.network.steps=20",
+        "model.network.inducing=16",
+        "model.annealing.chains=8",
+        "model.annealing.steps=20",
+        "deploy.repeats=5",
+    )
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *settings, *overrides],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "120"},
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """A finished run: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    write_history(folder / "history.jsonl")
+    done = run(folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture
+def copied(tuned, tmp_path):
+    """A copy of the finished run, to go on from."""
+    shutil.copytree(tuned[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def proposals(log: Path) -> list[tuple[str, str, str]]:
+    """Task, configuration and stage of all trials of a run, task by task in order."""
+    history = History.read(log)
+    return [(t.task, t.config, t.stage) for source in history for t in source.trials]
+
+
+def test_a_run_leaves_what_it_says(tuned):
+    folder, done = tuned
+    out = folder / "out"
+    record = json.loads((out / "summary.json").read_text())
+    assert list(record) == ["schema", *(f.name for f in dataclasses.fields(Summary)[:-1])]
+    assert record["schema"] == SUMMARY_SCHEMA
+    for task in record["tasks"]:
+        assert list(task) == [f.name for f in dataclasses.fields(TaskSummary)]
+    summary = Summary.read(out / "summary.json")
+    assert (summary.workload, summary.model, summary.seed) == ("tiny", "dgp", 0)
+    assert summary.trials == TRIALS == len(proposals(out / "trials.jsonl"))
+    assert [task.trials for task in summary.tasks] == [TUNING_SET + FINAL] * 4
+    assert (summary.source_tasks, summary.source_trials) == (3, 120)
+    assert summary.latency_ms > 0
+    assert summary.untuned_latency_ms > 0
+    assert all(task.best_gflops > 0 for task in summary.tasks)
+    assert "Traceback" not in done.stderr
+    for name in ("best", "model.so", "summary.json", "trials.jsonl", "config"):
+        assert (out / name).exists(), name
+
+
+def test_the_model_loads_by_the_lines_that_are_printed(tuned):
+    """In a process that knows nothing of dgtl."""
+    _, done = tuned
+    lines = done.stdout.partition("To load it:\n")[2].splitlines()
+    program = "import numpy as np\nimage = np.ones((1, 3, 32, 32), np.float32)\n"
+    program += "\n".join(line.strip() for line in lines)
+    assert "model.so" in program
+    program += "\nprint(output.numpy().shape)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout.strip() == "(1, 10)"
+
+
+def test_the_same_command_again_measures_nothing(copied):
+    before = proposals(copied / "out" / "trials.jsonl")
+    summary = Summary.read(copied / "out" / "summary.json")
+    done = run(copied, "deploy.untuned=false")
+    assert done.returncode == 0, done.stderr
+    assert proposals(copied / "out" / "trials.jsonl") == before
+    again = Summary.read(copied / "out" / "summary.json")
+    assert again.tasks == summary.tasks
+    assert again.search_s == summary.search_s
+
+
+def test_a_killed_run_goes_on_to_the_same_end(copied):
+    """Killed in the last task's search, while a line was being written."""
+    log = copied / "out" / "trials.jsonl"
+    before = proposals(log)
+    lines = log.read_text().splitlines(keepends=True)
+    trial_lines = [i for i, line in enumerate(lines) if '"type":"trial"' in line]
+    cut = trial_lines[-2]
+    log.write_text("".join(lines[:cut]) + lines[cut][: len(lines[cut]) // 2])
+    (copied / "out" / "summary.json").unlink()
+    done = run(copied, "deploy.untuned=false")
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"holds {TRIALS - 2} trials", done.stdout + done.stderr)
+    assert proposals(log) == before
+    assert Summary.read(copied / "out" / "summary.json").trials == TRIALS
+    kept = log.read_text().splitlines(keepends=True)
+    assert kept[:cut] == lines[:cut]

@@ -1,0 +1,102 @@
+"""What a user gets wrong is told in one line, without a traceback, by the command itself."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import CORES, LAYERS, schedules, tuned_function
+
+from dgtl.history import TrialLog
+from dgtl.records import Hardware, Status, Trial
+
+pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+
+WRONG = {
+    "model=foo": "Could not find 'model/foo'",
+    "workload=foo": "Could not find 'workload/foo'",
+    "workload.name=foo": "unknown workload 'foo': choose from",
+    "workload=onnx workload.path=missing.onnx": "workload.path=missing.onnx: no such file",
+    "workload=onnx workload.path=damaged.jsonl": "is not an ONNX model",
+    "history.path=missing": "history missing: no such file or folder",
+    "history.path=damaged.jsonl": "history damaged.jsonl, line 2 is damaged",
+    "history.path=other.jsonl": "of other hardware",
+    "history.hardware=foo": "history.hardware=foo: choose same or any",
+    "hardware.num_cores=99999": "hardware.num_cores=99999: this machine offers 1 to",
+    "hardware.kind=cuda": "hardware.kind=cuda: this machine cannot be measured for it",
+    "model.tuning_set_by=foo": "tuning_set_by=foo: choose model or random",
+    "model.foo=1": "Could not override 'model.foo'",
+    "tracking.mode=foo": "foo",
+}
+"""Overrides, and a piece of the message."""
+
+
+def write_history(path: Path, hardware: Hardware) -> None:
+    layer = LAYERS["dense"]
+    task, space = tuned_function(layer).task, schedules(layer).space
+    task = dataclasses.replace(task, hardware=hardware)
+    with TrialLog(path) as log:
+        log.task(task, space)
+        key = space.key([0] * len(space.knobs))
+        for _ in range(3):
+            log.trial(Trial(task.key, key, Status.OK, run_times_s=(1e-3,)))
+
+
+def call(folder: Path, overrides: str) -> subprocess.CompletedProcess:
+    settings = ["workload=tiny", "tracking=disabled", f"hardware.num_cores={CORES}"]
+    names = {part.partition("=")[0] for part in overrides.split()}
+    settings = [s for s in settings if s.partition("=")[0] not in names]
+    out = f"hydra.run.dir={folder / 'out' / str(abs(hash(overrides)))}"
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *settings, *overrides.split(), out],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """All wrong commands, two at a time."""
+    folder = tmp_path_factory.mktemp("errors")
+    write_history(folder / "other.jsonl", Hardware("abacus", '{"kind": "llvm"}', 1))
+    lines = (folder / "other.jsonl").read_text().splitlines(keepends=True)
+    (folder / "damaged.jsonl").write_text(lines[0] + lines[1][:20] + "\n" + lines[2])
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = {wrong: pool.submit(call, folder, wrong) for wrong in WRONG}
+        return {wrong: future.result() for wrong, future in futures.items()}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_command_is_told_in_one_line(outcomes, wrong):
+    done = outcomes[wrong]
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert WRONG[wrong] in done.stderr
+    if not WRONG[wrong].startswith("Could not"):
+        # Hydra's own messages have more lines, with the choices.
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        assert len(lines) == 1
+        assert lines[0].startswith("error: ")
+
+
+def test_help_waits_for_no_heavy_package():
+    program = f"""
+import runpy, sys
+sys.argv = ["run.py", "--help"]
+try:
+    runpy.run_path({str(ROOT / "run.py")!r}, run_name="__main__")
+except SystemExit as done:
+    assert not done.code
+heavy = {{"tvm", "tensorflow", "wandb", "gpflow", "xgboost"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "model" in done.stdout
