@@ -1,0 +1,217 @@
+"""Latency of a tuned network against the untuned one and against ONNX Runtime.
+
+    python scripts/bench/latency.py --networks resnet18,mobilenet_v1
+    python scripts/bench/latency.py --run outputs/resnet18/dgp
+
+All on the same ONNX model, the same input and the same cores, in turns: each keeps a warm process
+of its own, which sleeps while another has its turn, so that what else the machine does hits all of
+them alike. Latencies are medians over all turns; ``ratio`` is dgtl_ms over onnxruntime_ms, below 1
+where dgtl is the faster. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import dataclasses
+import importlib.util
+import json
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import tvm
+from omegaconf import OmegaConf
+
+from dgtl.tvm import deploy, networks, workers
+from dgtl.tvm import hardware as machine
+from dgtl.tvm.measure import machine_lock
+from dgtl.tvm.tasks import input_shapes, lower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TURN_S = 0.25
+"""A turn is as many runs as fit in this, and at least one."""
+PAUSE_S = 0.05
+"""Between turns: thread pools spin for a while before they sleep."""
+UNTUNED_TURNS = 3
+"""The untuned network takes a hundred times as long and is no close race."""
+
+_run: Callable[[], np.ndarray]
+
+
+def start_tvm(library: str, inputs: dict[str, np.ndarray], cores: int) -> None:
+    """Makes this process run a network built by TVM."""
+    global _run
+    pin(cores)
+    workers.start(cores)
+    vm = tvm.relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
+    arguments = [tvm.runtime.tensor(value) for value in inputs.values()]
+
+    def run() -> np.ndarray:
+        output = vm["main"](*arguments)
+        return output if hasattr(output, "numpy") else output[0]
+
+    _run = run
+
+
+def start_onnxruntime(model: str, inputs: dict[str, np.ndarray], cores: int) -> None:
+    """Makes this process run a network by ONNX Runtime, as it comes but for the threads."""
+    import onnxruntime
+
+    global _run
+    pin(cores)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    _run = lambda: session.run(None, inputs)[0]  # noqa: E731
+
+
+def pin(cores: int) -> None:
+    """Keeps this process to as many cores as it may use threads, the same for all."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+
+
+def output() -> np.ndarray:
+    """First output of the network."""
+    value = _run()
+    return value.numpy() if hasattr(value, "numpy") else value
+
+
+def turn() -> list[float]:
+    """Times [s] of the runs of one turn, after one that is not counted."""
+    begin = time.perf_counter()
+    _run()
+    n = max(1, int(TURN_S / (time.perf_counter() - begin)))
+    times = []
+    for _ in range(n):
+        begin = time.perf_counter()
+        _run()
+        times.append(time.perf_counter() - begin)
+    return times
+
+
+@dataclasses.dataclass
+class Contender:
+    """One way to run the network, in a process of its own."""
+
+    name: str
+    pool: concurrent.futures.ProcessPoolExecutor
+    turns: int
+    times_s: list[float] = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def start(cls, name: str, turns: int, initializer: Callable, *arguments: object) -> Contender:
+        context = multiprocessing.get_context("spawn")
+        pool = concurrent.futures.ProcessPoolExecutor(1, context, initializer, arguments)
+        return cls(name, pool, turns)
+
+    @property
+    def latency_ms(self) -> float:
+        return statistics.median(self.times_s) * 1e3
+
+
+def find_run(network: str) -> Path:
+    """The newest run of dgtl on a network under ``outputs``."""
+    folder = Path("outputs") / network / "dgp"
+    found = sorted(folder.rglob("model.so"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        sys.exit(
+            f"error: no model.so under {folder}: first python run.py model=dgp workload={network}, "
+            "or name a run's folder with --run"
+        )
+    return found[-1].parent
+
+
+def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
+    """Name of the workload that ``run`` tuned, and its latencies [ms]."""
+    if not (run / "model.so").exists():
+        sys.exit(f"error: {run} holds no model.so: name the folder of a finished run")
+    config = OmegaConf.load(run / "config" / "config.yaml")
+    workload = config.workload
+    model = networks.load(workload.name, workload.seed, workload.path)
+    hardware = machine.detect(config.hardware.num_cores)
+    cores = hardware.num_cores
+    rng = np.random.default_rng(0)
+    shapes = input_shapes(model)
+    inputs = {name: rng.standard_normal(s, dtype=np.float32) for name, s in shapes.items()}
+    with tempfile.TemporaryDirectory(prefix="dgtl-latency-") as scratch:
+        untuned = Path(scratch) / "untuned.so"
+        deploy.build(lower(model, tvm.target.Target(hardware.target)), hardware, untuned)
+        contenders = [
+            Contender.start("dgtl", rounds, start_tvm, str(run / "model.so"), inputs, cores),
+            Contender.start("untuned", UNTUNED_TURNS, start_tvm, str(untuned), inputs, cores),
+        ]
+        if importlib.util.find_spec("onnxruntime") is None:
+            print("without ONNX Runtime, which is not installed: pip install onnxruntime")
+        else:
+            file = Path(scratch) / "model.onnx"
+            onnx.save(model, file)
+            contenders.append(
+                Contender.start("onnxruntime", rounds, start_onnxruntime, str(file), inputs, cores)
+            )
+        try:
+            race(contenders, rounds)
+        finally:
+            for contender in contenders:
+                contender.pool.shutdown()
+    ms: dict[str, Any] = {c.name: round(c.latency_ms, 4) for c in contenders}
+    other = ms.get("onnxruntime")
+    return workload.name, {
+        "dgtl_ms": ms["dgtl"],
+        "untuned_ms": ms["untuned"],
+        "onnxruntime_ms": other,
+        "ratio": None if other is None else round(ms["dgtl"] / other, 4),
+    }
+
+
+def race(contenders: list[Contender], rounds: int) -> None:
+    """Checks that all compute the same, then lets them run in turns."""
+    outputs = {c.name: c.pool.submit(output).result() for c in contenders}
+    for name, value in outputs.items():
+        if name != "dgtl":
+            error = workers.relative_error(value, outputs["dgtl"])
+            print(f"  dgtl against {name}: relative error {error:.1e}")
+    with machine_lock():
+        for number in range(rounds):
+            # Whoever follows the slowest finds other caches: the order turns.
+            for i in range(len(contenders)):
+                contender = contenders[(number + i) % len(contenders)]
+                if number < contender.turns:
+                    time.sleep(PAUSE_S)
+                    contender.times_s += contender.pool.submit(turn).result()
+    for contender in contenders:
+        low, high = np.quantile(contender.times_s, [0.1, 0.9]) * 1e3
+        print(
+            f"  {contender.name:12s} {contender.latency_ms:9.3f} ms, "
+            f"{low:.3f} to {high:.3f} in eight of ten runs, {len(contender.times_s)} runs"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--networks", default="resnet18", help="names, separated by commas")
+    parser.add_argument("--run", type=Path, help="folder of a run, instead of --networks")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each")
+    args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error("--rounds: at least 1")
+    runs = [args.run] if args.run else [find_run(name) for name in args.networks.split(",")]
+    figures = {}
+    for run in runs:
+        print(f"{run}:")
+        name, figures[name] = compare(run, args.rounds)
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
