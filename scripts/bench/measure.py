@@ -26,22 +26,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import convolution
 import numpy as np
 import tvm
 
 from dgtl.measure import MeasureOptions
-from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import LocalMeasurer, machine_lock
-from dgtl.tvm.networks import Layer
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, lower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dgtl.records import Hardware
-
-LAYER = Layer("conv2d", 56, 64, 64, 3, 1, 1)
 
 
 def stock(
@@ -71,21 +66,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    hardware = machine.detect(args.cores)
-    target = tvm.target.Target(hardware.target)
     cores = len(os.sched_getaffinity(0))
-    functions = extract(lower(LAYER.model(0), target), hardware)
-    function = next(f for f in functions if f.task is not None)
-    task = function.task
-    assert task is not None
-    space = ScheduleSpace(function.mod, target)
+    task, space = convolution.load(args.cores)
+    hardware = task.hardware
     rng = np.random.default_rng(args.seed)
     configs = space.space.sample_distinct(rng, args.candidates + cores)
     first, configs = configs[:cores], configs[cores:]
     options = MeasureOptions(quick_factor=args.quick_factor)
-    print(f"{LAYER.name}, {len(configs)} random configurations, {cores} builders, {options}")
+    print(
+        f"{convolution.LAYER.name}, {len(configs)} random configurations, {cores} builders, "
+        f"{options}"
+    )
 
-    with LocalMeasurer(hardware, {task.key: function.mod}, options) as measurer:
+    with LocalMeasurer(hardware, {task.key: space.mod}, options) as measurer:
         measurer.measure(task, space.space.keys(first), best_s=math.inf)
         print(f"workers started by a batch of {len(first)}, which is not counted")
         begin = time.perf_counter()
