@@ -68,6 +68,32 @@ def random_search_curve(values: ArrayLike, n: int) -> NDArray[np.float64]:
     return curve
 
 
+def random_search_in_time(
+    values: ArrayLike,
+    costs_s: ArrayLike,
+    times_s: ArrayLike,
+    rng: np.random.Generator,
+    draws: int = 400,
+) -> NDArray[np.float64]:
+    """Mean best of random search without repeats after given seconds, as [M], by simulation.
+
+    Not `random_search_curve` at the mean cost: a trial that has not ended has found nothing yet.
+
+    Args:
+        values: throughput of every row of the table [N], 0 for failures.
+        costs_s: seconds that its trial takes [N].
+        times_s: when to look [M].
+        rng: every draw.
+        draws: searches simulated.
+    """
+    values, costs_s = np.asarray(values, np.float64), np.asarray(costs_s, np.float64)
+    total = np.zeros(np.shape(times_s))
+    for _ in range(draws):
+        order = rng.permutation(len(values))
+        total += after_seconds(best_so_far(values[order]), np.cumsum(costs_s[order]), times_s)
+    return total / draws
+
+
 def score_length(values: ArrayLike, baseline: NDArray[np.float64]) -> int:
     """How many trials a score looks at: until random search is as good as done.
 

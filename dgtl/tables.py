@@ -144,14 +144,16 @@ def _is_history(path: Path) -> bool:
 def _distinct(source: SourceTask) -> SourceTask:
     """One trial per configuration, the first recorded, in the order of configurations.
 
-    Records without a time for building and running together take the sum of both.
+    Records without a time for building and running together take the sum of both. The task is named
+    after its key, since AutoTVM's logs call all tasks of a template the same.
     """
     first = {trial.config: trial for trial in reversed(source.trials)}
     trials = [
         trial.replace(wall_s=trial.wall_s or trial.build_s + trial.run_s, model_s=0.0, stage="")
         for _, trial in sorted((tuple(map(int, k.split("."))), t) for k, t in first.items())
     ]
-    return dataclasses.replace(source, trials=tuple(trials))
+    task = dataclasses.replace(source.task, name=source.task.key.split("@")[0])
+    return dataclasses.replace(source, task=task, trials=tuple(trials))
 
 
 @dataclasses.dataclass(frozen=True)

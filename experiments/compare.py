@@ -58,12 +58,14 @@ class Table:
         best: throughput of its best row [GFLOPS].
         trial_s: mean seconds of a trial, failures included.
         baseline: expected curve of random search [n], as a fraction of the best.
+        timed: the same after the seconds that 1, ..., n mean trials take [n].
         length: trials that scores look at.
     """
 
     best: float
     trial_s: float
     baseline: NDArray[np.float64]
+    timed: NDArray[np.float64]
     length: int
 
     @classmethod
@@ -72,8 +74,13 @@ class Table:
         values = metrics.throughput(recorded.task, recorded.trials)
         best = float(values.max())
         baseline = metrics.random_search_curve(values / best, n)
-        trial_s = float(np.mean([trial.search_s for trial in recorded.trials]))
-        return cls(best, trial_s, baseline, metrics.score_length(values / best, baseline))
+        costs_s = np.array([trial.search_s for trial in recorded.trials])
+        trial_s = float(costs_s.mean())
+        timed = metrics.random_search_in_time(
+            values / best, costs_s, trial_s * np.arange(1, n + 1), np.random.default_rng(0)
+        )
+        length = metrics.score_length(values / best, baseline)
+        return cls(best, trial_s, baseline, timed, length)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,8 +115,8 @@ class Search:
         curve = metrics.after_trials(best, counts)
         timed = metrics.after_seconds(best, ends_s, counts * table.trial_s)
         scores = [
-            metrics.performance_score(c[: table.length], table.baseline[: table.length], 1.0)
-            for c in (curve, timed)
+            metrics.performance_score(own[: table.length], random[: table.length], 1.0)
+            for own, random in ((curve, table.baseline), (timed, table.timed))
         ]
         return cls(found.task.key, model, seed, len(best), float(ends_s[-1]), curve, timed, *scores)
 
@@ -299,9 +306,9 @@ def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> No
     mean_trial_s = float(np.mean([table.trial_s for table in tables.values()]))
     models = list(dict.fromkeys(search.model for search in searches))
     rng = np.random.default_rng(0)
-    for panel, name, x in (
-        (by_trials, "curve", counts),
-        (by_seconds, "timed", counts * mean_trial_s),
+    for panel, name, random, x in (
+        (by_trials, "curve", "baseline", counts),
+        (by_seconds, "timed", "timed", counts * mean_trial_s),
     ):
         for i, model in enumerate(models):
             own = [search for search in searches if search.model == model]
@@ -311,11 +318,16 @@ def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> No
             colour = COLOURS[i % len(COLOURS)]
             panel.plot(x, band.mean, style, color=colour, linewidth=1.5, label=model)
             panel.fill_between(x, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
-        baseline = np.mean([table.baseline for table in tables.values()], axis=0)
-        panel.plot(x, baseline, ":", color="#555555", label="expected of random search")
+        expected = np.mean([getattr(table, random) for table in tables.values()], axis=0)
+        panel.plot(x, expected, ":", color="#555555", label="expected of random search")
         panel.spines[["top", "right"]].set_visible(False)
         panel.grid(alpha=0.3, linewidth=0.5)
-        panel.set_xlim(0, x[-1])
+        # Half of the story is in the first tenth of the trials.
+        panel.set_xscale("log")
+        panel.set_xlim(x[0], x[-1])
+    ticks = [1, 2, 4, 8, *COUNTS]
+    by_trials.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
+    by_trials.set_xlim(1, counts[-1])
     by_trials.set_xlabel("trials")
     by_trials.set_ylabel("best so far / best of the table")
     by_seconds.set_xlabel("search time [s], tables scaled to the same mean trial")

@@ -89,6 +89,22 @@ def test_a_trial_counts_from_its_end_on():
     assert got.tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_random_search_in_time_is_that_in_trials_where_all_cost_the_same():
+    counts = np.arange(1, 41)
+    rng = np.random.default_rng(0)
+    timed = metrics.random_search_in_time(TABLE, np.full(80, 2.0), 2.0 * counts, rng, draws=4000)
+    curve = metrics.random_search_curve(TABLE, 40)
+    error = searches(4000, 40, seed=0).std(axis=0) / math.sqrt(4000)
+    assert (abs(timed - curve) < 4 * error).all()
+
+
+def test_random_search_that_pays_for_failures_is_slower():
+    counts = np.arange(1, 41)
+    costs_s = np.where(TABLE == 0, 10.0, 1.0)
+    timed = metrics.random_search_in_time(TABLE, costs_s, counts, np.random.default_rng(0))
+    assert (timed < metrics.random_search_curve(TABLE, 40)).all()
+
+
 def test_failures_have_no_throughput():
     task = toys.dense()
     trials = [toys.trial(task, "0", 1e-3), toys.trial(task, "1", None)]
