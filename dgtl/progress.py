@@ -28,7 +28,8 @@ LINE_S = 10.0
 class Progress:
     """Shows stage, task, trials, best throughput and time left.
 
-    Use as a context manager. Time left is the mean wall-clock time per trial so far times the
+    Use as a context manager. Time left is the mean search time per trial so far (`Trial.search_s`:
+    trials end a batch at a time, so that the clock between two of them says nothing) times the
     trials still planned, the tasks still to come counted with as many trials as the present one.
 
     Args:
@@ -48,7 +49,7 @@ class Progress:
         self._trials, self._planned, self._failed = 0, 0, 0
         self._best: float | None = None
         self._all_trials, self._tuning_s = 0, 0.0
-        self._last = self._last_line = self._begin
+        self._last_line = self._begin
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -92,7 +93,7 @@ class Progress:
         self._task, self._index, self._count = name, index, count
         self._trials, self._planned, self._failed = 0, trials_planned, 0
         self._best = None
-        self._last = self._last_line = self._clock()
+        self._last_line = self._clock()
         if self._live is None:
             self.message(f"task {index}/{count} {name}: {trials_planned} trials planned")
         self._refresh()
@@ -100,8 +101,7 @@ class Progress:
     def trial(self, trial: Trial, gflops: float | None) -> None:
         """A trial has ended, with this throughput [GFLOPS] or, if it failed, None."""
         now = self._clock()
-        self._tuning_s += now - self._last
-        self._last = now
+        self._tuning_s += trial.search_s
         self._trials += 1
         self._all_trials += 1
         self._failed += not trial.ok

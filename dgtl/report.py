@@ -132,11 +132,11 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
 def _task_table(summary: Summary) -> Table:
     title = f"{summary.workload} on {summary.hardware}, tuned by {summary.model}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("task", overflow="fold")
+    table.add_column("task", overflow="ellipsis", no_wrap=True)
     for header in ("weight", "space", "trials", "GFLOPS", "latency", "weighted", "search"):
         table.add_column(header, justify="right", no_wrap=True)
     for task in summary.tasks:
-        table.add_row(task.name, *_task_cells(task))
+        table.add_row(task.name.removeprefix("fused_"), *_task_cells(task))
     return table
 
 
