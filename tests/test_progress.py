@@ -177,7 +177,7 @@ def test_display_fits_eighty_columns():
     progress.task("fused_conv2d12_add14_add15_relu9_transpose_reshape" * 2, 19, 20, 1000)
     for trial, gflops in ((OK, 1234.5), (FAILED, None)):
         clock.now_s += 40
-        progress.trial(trial, gflops)
+        progress.trial(trial.replace(wall_s=40.0, model_s=0.0), gflops)
     out.seek(0)
     out.truncate()
     Console(file=out, width=80, color_system=None).print(progress._render())

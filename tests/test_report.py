@@ -94,7 +94,7 @@ def test_printed_summary_has_tasks_network_times_and_folder(tmp_path):
     text = printed([toys.tuned(TASK, SPACE, 12, seed=0)], tmp_path)
     for part in (
         "resnet18 on toy-cpu/4, tuned by dgp",
-        "fused_dense_add",
+        "dense_add",
         "untuned latency",
         "3.0 times as fast",
         "sum of tasks",
