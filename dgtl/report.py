@@ -133,10 +133,14 @@ def _task_table(summary: Summary) -> Table:
     title = f"{summary.workload} on {summary.hardware}, tuned by {summary.model}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("task", overflow="ellipsis", no_wrap=True)
-    for header in ("weight", "space", "trials", "GFLOPS", "latency", "weighted", "search"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for task in summary.tasks:
-        table.add_row(task.name.removeprefix("fused_"), *_task_cells(task))
+    rows = [_task_cells(task) for task in summary.tasks]
+    headers = ("weight", "space", "trials", "GFLOPS", "latency", "weighted", "search")
+    for header, *cells in zip(headers, *rows, strict=True):
+        # Where a terminal is narrow, names are cut and figures are not.
+        width = max(len(text) for text in (header, *cells))
+        table.add_column(header, justify="right", no_wrap=True, min_width=width)
+    for task, row in zip(summary.tasks, rows, strict=True):
+        table.add_row(task.name.removeprefix("fused_"), *row)
     return table
 
 
