@@ -132,7 +132,7 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
 def _task_table(summary: Summary) -> Table:
     title = f"{summary.workload} on {summary.hardware}, tuned by {summary.model}"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("task", overflow="ellipsis", no_wrap=True)
+    table.add_column("task", overflow="ellipsis")
     rows = [_task_cells(task) for task in summary.tasks]
     headers = ("weight", "space", "trials", "GFLOPS", "latency", "weighted", "search")
     for header, *cells in zip(headers, *rows, strict=True):
