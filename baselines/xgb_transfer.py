@@ -46,7 +46,7 @@ class XGBTransfer(Transfer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.target_weight <= 0:
-            raise ValueError(f"target_weight={self.target_weight}: must be positive")
+            raise ValueError(f"{self.name}: target_weight={self.target_weight}: must be positive")
         self._features: NDArray[np.float32] | None = None
         self._gflops: NDArray[np.float64] = np.empty(0)
 

@@ -88,15 +88,18 @@ class Transfer(Method):
 
     def __post_init__(self) -> None:
         if self.tuning_set_by not in ("model", "random"):
-            raise ValueError(f"tuning_set_by={self.tuning_set_by}: choose model or random")
+            raise ValueError(
+                f"{self.name}: tuning_set_by={self.tuning_set_by}: choose model or random"
+            )
         for field in ("initial_set", "tuning_set", "final"):
             if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)}: at least 1")
+                raise ValueError(f"{self.name}: {field}={getattr(self, field)}: at least 1")
         if self.rounds < 0:
-            raise ValueError(f"rounds={self.rounds}: at least 0")
+            raise ValueError(f"{self.name}: rounds={self.rounds}: at least 0")
         if self.initial_set < self.tuning_set:
             raise ValueError(
-                f"initial_set={self.initial_set} is smaller than tuning_set={self.tuning_set}"
+                f"{self.name}: initial_set={self.initial_set} is smaller than "
+                f"tuning_set={self.tuning_set}"
             )
 
     @property
