@@ -24,6 +24,7 @@ from dgtl import experiment_replay, provenance
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions
 from dgtl.progress import Progress
+from dgtl.records import best_trial
 from dgtl.report import draw_curves, print_summary
 from dgtl.summary import Summary, summarise
 from dgtl.tracking import Tracker
@@ -247,7 +248,7 @@ def _checked(result: SourceTask, measurer: LocalMeasurer, log: TrialLog) -> Sour
     """The result without wrong trials: the best is checked, then the next until one is right."""
     trials = list(result.trials)
     while True:
-        best = min((t for t in trials if t.ok), key=lambda t: t.latency_s, default=None)
+        best = best_trial(trials)
         if best is None:
             return dataclasses.replace(result, trials=tuple(trials))
         wrong = measurer.check(result.task, best.config)
@@ -271,7 +272,7 @@ def _deploy(
     target = tvm.target.Target(hardware.target)
     best: dict[str, Any] = {}
     for tuned, result in zip(targets, results, strict=True):
-        trial = min((t for t in result.trials if t.ok), key=lambda t: t.latency_s, default=None)
+        trial = best_trial(result.trials)
         if trial is not None:
             space = tuned.schedules
             schedule = space.schedule(space.space.parse(trial.config))

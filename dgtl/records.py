@@ -9,7 +9,10 @@ import dataclasses
 import enum
 import math
 import statistics
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SCHEMA = 1
 """Version of every record written; a reader refuses a newer one."""
@@ -216,6 +219,11 @@ class Trial:
         fields["status"] = Status(fields["status"])
         fields["run_times_s"] = tuple(fields.get("run_times_s", ()))
         return cls(**fields)
+
+
+def best_trial(trials: Iterable[Trial]) -> Trial | None:
+    """The fastest trial that ran, of equally good ones the first; None if none ran."""
+    return min((t for t in trials if t.ok), key=lambda t: t.latency_s, default=None)
 
 
 @dataclasses.dataclass(frozen=True)

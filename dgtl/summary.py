@@ -9,6 +9,8 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from dgtl.records import best_trial
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
@@ -129,7 +131,7 @@ class Summary:
 
 def summarise_task(task: Task, space: DesignSpace, trials: Sequence[Trial]) -> TaskSummary:
     """Summary of one task; of equally good trials the first is the best."""
-    best = min((trial for trial in trials if trial.ok), key=lambda t: t.latency_s, default=None)
+    best = best_trial(trials)
     return TaskSummary(
         name=task.name,
         kind=task.kind,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import os
@@ -23,7 +22,7 @@ from dgtl.records import Status, Trial
 from dgtl.tvm import workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
     from dgtl.records import Hardware, Task
@@ -136,7 +135,7 @@ class LocalMeasurer:
         """As `dgtl.measure.Measurer.measure`."""
         if not configs:
             return []
-        with self._exclusive():
+        with self._lock:
             begin = time.perf_counter()
             builds = [self._submit_build(task, config) for config in configs]
             built = [
@@ -219,7 +218,7 @@ class LocalMeasurer:
         """
         trial = Trial(task.key, config, Status.WRONG_RESULT, timestamp=time.time())
         target = self.hardware.target
-        with self._exclusive():
+        with self._lock:
             try:
                 error = self._checker.submit(
                     workers.check, self._files[task.key], target, config
@@ -231,11 +230,6 @@ class LocalMeasurer:
         if error <= WRONG_ABOVE:
             return None
         return trial.replace(error=f"relative error {error:.2g}")
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with self._lock:
-            yield
 
 
 def machine_lock() -> FileLock:
