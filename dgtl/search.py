@@ -166,3 +166,37 @@ def accepted(
     if temperature <= 0:
         return proposed > current
     return uniform < np.exp(np.minimum((proposed - current) / temperature, 0.0))
+
+
+def untried(
+    space: DesignSpace, rng: np.random.Generator, n: int, exclude: Collection[str] = ()
+) -> list[str]:
+    """Keys of ``n`` random configurations, uniform over those that ``exclude`` lacks.
+
+    Fewer if the space has no more.
+    """
+    # So many distinct ones that n are left, even if all of the excluded are among them.
+    drawn = space.keys(space.sample_distinct(rng, n + len(exclude)))
+    return [key for key in drawn if key not in exclude][:n]
+
+
+def mutants(
+    space: DesignSpace,
+    rng: np.random.Generator,
+    parents: Configurations,
+    n: int,
+    exclude: Collection[str] = (),
+) -> list[str]:
+    """Keys of ``n`` configurations one to three steps from random ``parents`` [M, K].
+
+    Fewer if fifty draws of ``n`` give no more that ``exclude`` lacks.
+    """
+    keys: dict[str, None] = {}
+    for _ in range(50):
+        children = parents[rng.integers(0, len(parents), n)]
+        for _ in range(int(rng.integers(1, 4))):
+            children = space.neighbours(rng, children)
+        keys |= dict.fromkeys(key for key in space.keys(children) if key not in exclude)
+        if len(keys) >= n:
+            break
+    return list(keys)[:n]

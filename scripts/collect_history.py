@@ -12,20 +12,15 @@ models see what good schedules look like too.
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
-import tvm
 
-from dgtl.history import History, TrialLog, pack
-from dgtl.measure import MeasureOptions
-from dgtl.provenance import collect as collect_provenance
+from dgtl.records import best_trial
+from dgtl.search import mutants, untried
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure import LocalMeasurer, best_of
-from dgtl.tvm.networks import Layer
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, lower
+from dgtl.tvm.campaign import open_campaign, pack_all
+from dgtl.tvm.networks import conv, dense, depthwise
 
 ROUNDS = (
     ("random", 32),
@@ -36,18 +31,6 @@ ROUNDS = (
     ("mutated", 200),
 )
 """Kind of proposals, and trials that a layer has at the end of the round."""
-
-
-def conv(size, inputs, outputs, kernel=3, stride=1, pad=1) -> Layer:
-    return Layer("conv2d", size, inputs, outputs, kernel, stride, pad)
-
-
-def depthwise(size, channels, kernel=3, stride=1) -> Layer:
-    return Layer("depthwise_conv2d", size, channels, channels, kernel, stride, kernel // 2)
-
-
-def dense(inputs, outputs) -> Layer:
-    return Layer("dense", 1, inputs, outputs)
 
 
 SUITES = {
@@ -87,19 +70,9 @@ def propose(kind: str, space, trials, rng, n: int) -> list[str]:
     """``n`` new configuration keys: random, or mutations of the eight best."""
     seen = {trial.config for trial in trials}
     ranked = sorted((t for t in trials if t.ok), key=lambda t: t.latency_s)[:8]
-    keys: list[str] = []
-    for _ in range(50):
-        if kind == "random" or not ranked:
-            configs = space.sample(rng, n)
-        else:
-            configs = space.parse_all([ranked[i].config for i in rng.integers(0, len(ranked), n)])
-            for _ in range(int(rng.integers(1, 4))):
-                configs = space.neighbours(rng, configs)
-        keys += [k for k in dict.fromkeys(space.keys(configs)) if k not in seen]
-        seen.update(keys)
-        if len(keys) >= n:
-            break
-    return keys[:n]
+    if kind == "random" or not ranked:
+        return untried(space, rng, n, seen)
+    return mutants(space, rng, space.parse_all([t.config for t in ranked]), n, seen)
 
 
 def main() -> None:
@@ -112,49 +85,26 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, help="only compress what is there into this folder")
     args = parser.parse_args()
     if args.pack:
-        for file in sorted(args.out.glob("*.jsonl")):
-            pack(file, args.pack / f"{file.name}.xz")
-            print(f"{args.pack / file.name}.xz")
+        print(*pack_all(args.out, args.pack), sep="\n")
         return
 
     hardware = machine.detect(args.cores)
-    target = tvm.target.Target(hardware.target)
     path = args.out / f"{hardware.name}-{args.suite}-{hardware.num_cores}.jsonl"
-    options = MeasureOptions(min_repeat_ms=8.0)
-    provenance = collect_provenance(hardware, args.seed, machine.versions(), options)
-    modules, layers = {}, []
-    for layer in SUITES[args.suite]:
-        for function in extract(lower(layer.model(0), target), hardware):
-            if function.task is not None:
-                modules[function.task.key] = function.mod
-                layers.append((function.task, ScheduleSpace(function.mod, target).space))
-    with (
-        TrialLog(path) as log,
-        LocalMeasurer(hardware, modules, options) as measurer,
-    ):
-        history = History.read(path)
-        log.provenance(provenance)
-        begin, done = time.time(), 0
+    with open_campaign(path, SUITES[args.suite], hardware, args.seed) as campaign:
         for number, (kind, total) in enumerate(ROUNDS[: args.rounds]):
-            for task, space in layers:
-                trials = history.trials(task.key)
+            for task, space in campaign.tasks:
+                trials = campaign.history.trials(task.key)
                 missing = min(total, space.size) - len(trials)
                 if missing <= 0:
                     continue
-                if not trials:
-                    log.task(task, space)
-                    history.add({**task.to_json(), "space": space.to_json()})
                 rng = np.random.default_rng([args.seed, number, *task.key.encode()])
                 keys = propose(kind, space, trials, rng, missing)
-                for trial in measurer.measure(task, keys, best_s=best_of(trials)):
-                    trial = trial.replace(stage=kind, provenance=provenance.id)
-                    log.trial(trial)
-                    history.add(trial.to_json())
-                done += len(keys)
-                best = task.gflops(best_of(history.trials(task.key)))
-                rate = done / (time.time() - begin)
+                trials += campaign.measure(task, space, keys, kind)
+                best = best_trial(trials)
+                gflops = 0.0 if best is None else task.gflops(best.latency_s)
+                rate = campaign.trials_per_s
                 print(
-                    f"{number} {task.key:60s} {best:7.1f} GFLOPS  {rate:.1f} trials/s", flush=True
+                    f"{number} {task.key:60s} {gflops:7.1f} GFLOPS  {rate:.1f} trials/s", flush=True
                 )
 
 

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "report": {"records", "history", "summary", "progress"},
     "tracking": {"records", "summary"},
     "autotvm": CORE | {"history"},
-    "tvm": CORE | {"history", "measure"},
+    "tvm": CORE | {"history", "measure", "provenance"},
     "baselines": CORE | {"history", "measure", "models", "search", "transfer", "tuner"},
 }
 """For every part, the parts that it may import beside itself; `experiment` may import all."""

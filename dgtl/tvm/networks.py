@@ -194,6 +194,25 @@ class Layer:
         return g.model(g.conv("data", self.outputs, self.kernel, self.stride, self.pad))
 
 
+def conv(
+    size: int, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, pad: int | None = None
+) -> Layer:
+    """A convolution; without ``pad`` such that a stride of 1 keeps the size."""
+    return Layer(
+        "conv2d", size, inputs, outputs, kernel, stride, kernel // 2 if pad is None else pad
+    )
+
+
+def depthwise(size: int, channels: int, kernel: int = 3, stride: int = 1) -> Layer:
+    """A depthwise convolution, padded such that a stride of 1 keeps the size."""
+    return Layer("depthwise_conv2d", size, channels, channels, kernel, stride, kernel // 2)
+
+
+def dense(inputs: int, outputs: int) -> Layer:
+    """A dense layer."""
+    return Layer("dense", 1, inputs, outputs)
+
+
 def load(name: str, seed: int, path: str | None = None) -> onnx.ModelProto:
     """The network called ``name``, or the ONNX file at ``path``.
 
