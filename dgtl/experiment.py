@@ -21,11 +21,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dgtl import experiment_replay, provenance
+from dgtl.figures import draw_curves
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions
 from dgtl.progress import Progress
 from dgtl.records import best_trial
-from dgtl.report import draw_curves, print_summary
+from dgtl.report import print_summary
 from dgtl.summary import Summary, summarise
 from dgtl.tracking import Tracker
 from dgtl.tuner import Budget, Method, Problem, tune

@@ -17,11 +17,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dgtl import provenance
+from dgtl.figures import draw_curves
 from dgtl.history import History, SourceTask, TrialLog, subset
 from dgtl.measure import ReplayMeasurer
 from dgtl.progress import Progress
 from dgtl.replay import PoolProblem, PoolSpace
-from dgtl.report import draw_curves, print_summary
+from dgtl.report import print_summary
 from dgtl.summary import Summary, summarise
 from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
 from dgtl.tracking import Tracker
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from dgtl.tuner import Method
 
 OUTSIDE = ("pool", "nearest", "refuse")
-
-MAX_PANELS = 24
-"""More tasks than this are drawn by `experiments.compare` only, as means."""
 
 
 def run(cfg: DictConfig, folder: Path) -> Summary:
@@ -99,8 +97,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         summary.write(folder / "summary.json")
         outside = _outside(search.results, read)
         _write_report(folder, config, budget, folds, read, outside)
-        if len(search.results) <= MAX_PANELS:
-            draw_curves(folder, search.results)
+        draw_curves(folder, search.results)
         tracker.summary(summary)
     print_summary(summary, folder)
     print(_said(cfg.hardware.outside, outside, summary.trials))

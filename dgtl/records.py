@@ -168,6 +168,7 @@ class Trial:
         stage: which part of the tuner proposed it, e.g. ``tuning_set``.
         timestamp: seconds since the epoch at its end.
         provenance: id of the provenance record that it was measured under.
+        predicted_gflops: throughput that the tuner's model expected of it; None without a model.
     """
 
     task: str
@@ -183,6 +184,7 @@ class Trial:
     stage: str = ""
     timestamp: float = 0.0
     provenance: str = ""
+    predicted_gflops: float | None = None
 
     @property
     def ok(self) -> bool:

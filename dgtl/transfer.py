@@ -193,32 +193,45 @@ class TransferTuner:
         self._model_seed = int(stream(seed, 2).generate_state(1)[0])
         self._trials: list[Trial] = []
         self._queue: Configurations | None = None
+        self._predicted_gflops = np.empty(0)
         self._round = 0
         self.stage = "tuning_set"
+        self.predicted_gflops = np.empty(0)
 
     def ask(self, n: int) -> Configurations:
         """The next ``n`` of what the stage has to run; a new search once that is empty."""
         if self._queue is None:
-            self._queue = self._tuning_set()
+            self._plan(*self._tuning_set())
         elif len(self._queue) == 0 and self._round < self._method.rounds:
             self._round += 1
             self.stage = f"search_{self._round}"
-            self._queue = self._search()
+            self._plan(*self._search())
+        assert self._queue is not None
         batch, self._queue = self._queue[:n], self._queue[n:]
+        self.predicted_gflops, self._predicted_gflops = np.split(
+            self._predicted_gflops, [len(batch)]
+        )
         return batch
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._trials += trials
 
-    def _tuning_set(self) -> Configurations:
+    def _plan(self, configs: Configurations, log2_gflops: NDArray[np.float64] | None) -> None:
+        """What to run next, with what the model expects of it; None without a model."""
+        self._queue = configs
+        scores = np.full(len(configs), np.nan) if log2_gflops is None else log2_gflops
+        self._predicted_gflops = np.exp2(scores)
+
+    def _tuning_set(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         method = self._method
         initial_set = self._problem.space.sample_distinct(self._rng, method.initial_set)
         if method.source is None or method.tuning_set_by == "random":
-            return initial_set[: method.tuning_set]
+            return initial_set[: method.tuning_set], None
         scores = method.source.predict_mean(self._problem.features(initial_set))
-        return initial_set[np.argsort(-scores, kind="stable")[: method.tuning_set]]
+        top = np.argsort(-scores, kind="stable")[: method.tuning_set]
+        return initial_set[top], scores[top]
 
-    def _search(self) -> Configurations:
+    def _search(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         space, features, final = self._problem.space, self._problem.features, self._method.final
         ran = [trial for trial in self._trials if trial.ok]
         configs = space.parse_all([trial.config for trial in ran])
@@ -227,8 +240,8 @@ class TransferTuner:
         seen = {trial.config for trial in self._trials}
         if model is None:
             drawn = space.sample_distinct(self._search_rng, final + len(seen))
-            return drawn[[key not in seen for key in space.keys(drawn)]][:final]
-        found, _ = anneal(
+            return drawn[[key not in seen for key in space.keys(drawn)]][:final], None
+        return anneal(
             space,
             lambda batch: model.predict_mean(features(batch)),
             self._search_rng,
@@ -237,4 +250,3 @@ class TransferTuner:
             start=configs[np.argsort(-gflops, kind="stable")],
             exclude=seen,
         )
-        return found

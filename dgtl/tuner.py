@@ -12,7 +12,7 @@ import abc
 import dataclasses
 import math
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from dgtl.features import FeatureMap
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from dgtl.history import SourceTask
     from dgtl.measure import Measurer
@@ -62,6 +64,17 @@ class Tuner(Protocol):
     def tell(self, trials: Sequence[Trial]) -> None:
         """How the configurations asked for last did, in their order; failures included."""
         ...
+
+
+@runtime_checkable
+class PredictingTuner(Tuner, Protocol):
+    """A tuner whose model says what it expects; the loop keeps that with the trials.
+
+    Attributes:
+        predicted_gflops: throughput [n] expected of the last proposals; NaN without a model.
+    """
+
+    predicted_gflops: NDArray[np.float64]
 
 
 class Method(abc.ABC):
@@ -149,9 +162,13 @@ def tune(
             break
         model_s = (time.perf_counter() - begin) / len(configs)
         keys = problem.space.keys(configs)
+        expected = _expected(tuner, keys)
 
-        def keep(trial: Trial, model_s: float = model_s) -> Trial:
-            return trial.replace(stage=tuner.stage, model_s=model_s)
+        def keep(
+            trial: Trial, model_s: float = model_s, expected: dict[str, float] = expected
+        ) -> Trial:
+            predicted = expected.get(trial.config)
+            return trial.replace(stage=tuner.stage, model_s=model_s, predicted_gflops=predicted)
 
         def on_measured(trial: Trial, keep: Callable[[Trial], Trial] = keep) -> None:
             if on_trial is not None:
@@ -165,3 +182,11 @@ def tune(
         tuner.tell(batch)
         trials += batch
     return trials
+
+
+def _expected(tuner: Tuner, keys: Sequence[str]) -> dict[str, float]:
+    """What the tuner expects of configurations [GFLOPS], to five digits, where it has a model."""
+    if not isinstance(tuner, PredictingTuner):
+        return {}
+    pairs = zip(keys, tuner.predicted_gflops.tolist(), strict=True)
+    return {key: float(f"{gflops:.5g}") for key, gflops in pairs if not math.isnan(gflops)}

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from dgtl import metrics
+from dgtl import metrics, style
 from dgtl.history import History
 from dgtl.summary import Summary
 from dgtl.tables import read_tables
@@ -43,11 +43,6 @@ COUNTS = (16, 32, 64, 128, 256)
 
 SILENT = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
 """Choices that do not make another method: told otherwise, or not of its results."""
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Of Okabe and Ito."""
-
-DPI = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,14 +309,12 @@ def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> No
             own = [search for search in searches if search.model == model]
             curves = np.array([getattr(search, name) for search in own])
             band = metrics.bootstrap(curves, [search.table for search in own], rng, draws=1000)
-            style = "-" if i < len(COLOURS) else "--"
-            colour = COLOURS[i % len(COLOURS)]
-            panel.plot(x, band.mean, style, color=colour, linewidth=1.5, label=model)
-            panel.fill_between(x, band.low, band.high, color=colour, alpha=0.12, linewidth=0)
+            look = style.line(i)
+            panel.plot(x, band.mean, label=model, **look)
+            panel.fill_between(x, band.low, band.high, color=look["color"], alpha=0.12, linewidth=0)
         expected = np.mean([getattr(table, random) for table in tables.values()], axis=0)
-        panel.plot(x, expected, ":", color="#555555", label="expected of random search")
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.grid(alpha=0.3, linewidth=0.5)
+        panel.plot(x, expected, ":", color=style.EDGE, label="expected of random search")
+        style.tidy(panel, grid=True)
         # Half of the story is in the first tenth of the trials.
         panel.set_xscale("log")
         panel.set_xlim(x[0], x[-1])
@@ -338,7 +331,7 @@ def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> No
         fontsize=8,
         frameon=False,
     )
-    figure.savefig(path, dpi=DPI)
+    style.save(figure, path)
 
 
 def compare(folder: Path, out: Path, reference: str) -> str:
