@@ -11,16 +11,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tvm
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from dgtl import experiment_replay, provenance
+from dgtl.experiment_start import start
 from dgtl.figures import draw_curves
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions
@@ -28,8 +27,7 @@ from dgtl.progress import Progress
 from dgtl.records import best_trial
 from dgtl.report import print_summary
 from dgtl.summary import Summary, summarise
-from dgtl.tracking import Tracker
-from dgtl.tuner import Budget, Method, Problem, tune
+from dgtl.tuner import Problem, tune
 from dgtl.tvm import deploy, networks
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import LocalMeasurer
@@ -39,7 +37,11 @@ from dgtl.tvm.tasks import FusedFunction, extract, input_shapes, lower
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from omegaconf import DictConfig
+
+    from dgtl.experiment_start import Start
     from dgtl.records import Hardware, Task, Trial
+    from dgtl.tuner import Tuner
 
 CHECK = "check"
 """Stage of the trials that a numerical check adds."""
@@ -84,28 +86,13 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
     options = MeasureOptions(**cfg.measure)
-    method: Method = instantiate(cfg.model)
-    planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
-    budget = Budget(planned, cfg.budget.batch)
     machine.require_linker()
     hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
+    begun = start(cfg, folder)
+    method, earlier = begun.method, begun.earlier
 
-    folder.mkdir(parents=True, exist_ok=True)
-    log_path = folder / "trials.jsonl"
-    if cfg.fresh and log_path.exists():
-        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
-    earlier = History.read(log_path) if log_path.exists() else History()
-    config = cast("dict[str, Any]", OmegaConf.to_container(cfg, resolve=True))
-    tracker = Tracker(
-        cfg.tracking.mode,
-        folder,
-        project=cfg.tracking.project,
-        group=cfg.tracking.group,
-        job_type=method.name,
-        config=config,
-    )
-    with tracker, Progress() as progress:
+    with begun.tracker, Progress() as progress:
         progress.stage("import network")
         network = lower(model, tvm.target.Target(hardware.target))
         functions = extract(network, hardware)
@@ -130,10 +117,10 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         method.prepare(sources, Path(cfg.cache), int(cfg.seed))
         pretrain_s = time.perf_counter() - begin
 
-        with TrialLog(log_path) as log:
+        with TrialLog(begun.log_path) as log:
             source = provenance.collect(hardware, cfg.seed, machine.versions(), options)
             log.provenance(source)
-            tuning = _Tuning(method, budget, earlier, log, source.id, progress, tracker)
+            tuning = _Tuning(begun, log, source.id, progress)
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
                 progress.stage("tune")
@@ -166,7 +153,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         summary.write(folder / "summary.json")
         draw_curves(folder, results)
-        tracker.summary(summary)
+        begun.tracker.summary(summary)
     print_summary(summary, folder)
     return summary
 
@@ -207,13 +194,10 @@ def _sources(
 class _Tuning:
     """The tuning of all tasks of a run, with what every trial is told to."""
 
-    method: Method
-    budget: Budget
-    earlier: History
+    begun: Start
     log: TrialLog
     provenance: str
     progress: Progress
-    tracker: Tracker
 
     def all(
         self, targets: Sequence[Target], measurer: LocalMeasurer, seed: int
@@ -221,28 +205,39 @@ class _Tuning:
         """Tunes each task with a seed of its own, whatever the others do."""
         results = []
         for number, target in enumerate(targets, start=1):
-            problem = target.problem
-            task = problem.task
-            trials = [t for t in self.earlier.trials(task.key) if t.stage != CHECK]
-            recorded = {trial.config: trial for trial in trials}
+            task, space = target.problem.task, target.problem.space
+            earlier = [t for t in self.begun.earlier.trials(task.key) if t.stage != CHECK]
+            recorded = {trial.config: trial for trial in earlier}
             if not recorded:
-                self.log.task(task, problem.space)
-            for trial in trials:
-                self.tracker.trial(task, trial)
-            missing = max(self.budget.trials - len(recorded), 0)
+                self.log.task(task, space)
+            for trial in earlier:
+                self.begun.tracker.trial(task, trial)
+            missing = max(self.begun.budget.trials - len(recorded), 0)
             self.progress.task(task.name, number, len(targets), missing)
-            tuner = self.method.tuner(problem, np.random.SeedSequence([seed, number]))
-
-            def on_trial(trial: Trial, problem: Problem = problem) -> None:
-                trial = trial.replace(provenance=self.provenance)
-                self.log.trial(trial)
-                gflops = problem.gflops(trial) if trial.ok else None
-                self.progress.trial(trial, gflops)
-                self.tracker.trial(problem.task, trial)
-
-            done = tune(problem, tuner, measurer, self.budget, recorded=recorded, on_trial=on_trial)
-            results.append(SourceTask(task, problem.space, tuple(done)))
+            trials = list(recorded.values())[: self.begun.budget.trials]
+            if missing:
+                tuner = self.begun.method.tuner(
+                    target.problem, np.random.SeedSequence([seed, number])
+                )
+                trials = self._tuned(target.problem, tuner, measurer, recorded)
+            results.append(SourceTask(task, space, tuple(trials)))
         return results
+
+    def _tuned(
+        self,
+        problem: Problem,
+        tuner: Tuner,
+        measurer: LocalMeasurer,
+        recorded: dict[str, Trial],
+    ) -> list[Trial]:
+        def on_trial(trial: Trial) -> None:
+            trial = trial.replace(provenance=self.provenance)
+            self.log.trial(trial)
+            self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
+            self.begun.tracker.trial(problem.task, trial)
+
+        budget = self.begun.budget
+        return tune(problem, tuner, measurer, budget, recorded=recorded, on_trial=on_trial)
 
 
 def _checked(result: SourceTask, measurer: LocalMeasurer, log: TrialLog) -> SourceTask:

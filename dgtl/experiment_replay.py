@@ -1,8 +1,9 @@
 """A run on recorded tables: every table is searched as a task, in simulated time.
 
-Nothing is built or run. A target learns from the other tables but those of its fold; the method is
-prepared once per fold. The folder holds ``trials.jsonl`` (a history), ``summary.json`` and
-``replay.json``: which tables, what became of configurations outside of them, and how often.
+Nothing is built or run. A target learns from the other tables, small ones included, but those of
+its fold; the method is prepared once per fold. The folder holds ``trials.jsonl`` (a history),
+``summary.json`` and ``replay.json``: which tables, what became of configurations outside of them,
+and how often.
 """
 
 from __future__ import annotations
@@ -14,25 +15,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
 
 from dgtl import provenance
+from dgtl.experiment_start import start
 from dgtl.figures import draw_curves
-from dgtl.history import History, SourceTask, TrialLog, subset
+from dgtl.history import SourceTask, TrialLog, subset
 from dgtl.measure import ReplayMeasurer
 from dgtl.progress import Progress
 from dgtl.replay import PoolProblem, PoolSpace
 from dgtl.report import print_summary
 from dgtl.summary import Summary, summarise
 from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
-from dgtl.tracking import Tracker
-from dgtl.tuner import Budget, Problem, tune
+from dgtl.tuner import Problem, tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from omegaconf import DictConfig
+
+    from dgtl.experiment_start import Start
     from dgtl.records import Trial
-    from dgtl.tuner import Method
+    from dgtl.tuner import Budget, Method
 
 OUTSIDE = ("pool", "nearest", "refuse")
 
@@ -48,45 +51,29 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings or tables that cannot be used.
     """
     _check(cfg)
-    method: Method = instantiate(cfg.model)
-    budget = Budget(
-        method.planned_trials if cfg.budget.trials is None else cfg.budget.trials, cfg.budget.batch
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    log_path = folder / "trials.jsonl"
-    if cfg.fresh and log_path.exists():
-        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
-    earlier = History.read(log_path) if log_path.exists() else History()
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
-    tracker = Tracker(
-        cfg.tracking.mode,
-        folder,
-        project=cfg.tracking.project,
-        group=cfg.tracking.group,
-        job_type=method.name,
-        config=config,
-    )
-    with tracker, Progress() as progress:
+    begun = start(cfg, folder)
+    config = begun.config
+    with begun.tracker, Progress() as progress:
         progress.stage("read tables")
         read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
         folds = _folds(cfg.workload.leave_out, config["workload"], read)
         rows = sum(len(table.trials) for table in read.tables)
         progress.message(
             f"{len(read.tables)} tables of {read.tables[0].task.hardware.name}, {rows} "
-            f"configurations; {len(read.skipped)} smaller ones left out"
+            f"configurations; {len(read.small)} smaller ones only learnt from"
         )
-        with TrialLog(log_path) as log:
-            if not earlier.n_trials:
+        with TrialLog(begun.log_path) as log:
+            if not begun.earlier.n_trials:
                 for record in read.provenances:
                     log.provenance(record)
-            search = _Search(cfg, budget, read, earlier, log, progress, tracker)
+            search = _Search(cfg, begun, read, log, progress)
             for fold in folds:
                 search.fold(fold)
 
         summary = summarise(
             search.results,
             workload=cfg.workload.name,
-            model=method.name,
+            model=begun.method.name,
             hardware=read.tables[0].task.hardware,
             seed=cfg.seed,
             pretrain_s=search.pretrain_s,
@@ -96,9 +83,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         summary.write(folder / "summary.json")
         outside = _outside(search.results, read)
-        _write_report(folder, config, budget, folds, read, outside)
+        _write_report(folder, config, begun.budget, folds, read, outside)
         draw_curves(folder, search.results)
-        tracker.summary(summary)
+        begun.tracker.summary(summary)
     print_summary(summary, folder)
     print(_said(cfg.hardware.outside, outside, summary.trials))
     return summary
@@ -123,8 +110,8 @@ def _check(cfg: DictConfig) -> None:
 def _folds(leave_out: str, workload: dict[str, Any], read: Tables) -> list[Fold]:
     targets = choose(read.tables, workload["tasks"], workload["networks"])
     if leave_out == "network":
-        return network_folds(read.tables, targets, workload["networks"])
-    return layer_folds(read.tables, targets, workload["folds"])
+        return network_folds(read, targets, workload["networks"])
+    return layer_folds(read, targets, workload["folds"])
 
 
 class _Search:
@@ -139,15 +126,13 @@ class _Search:
     def __init__(
         self,
         cfg: DictConfig,
-        budget: Budget,
+        begun: Start,
         read: Tables,
-        earlier: History,
         log: TrialLog,
         progress: Progress,
-        tracker: Tracker,
     ):
-        self._cfg, self._budget, self._earlier = cfg, budget, earlier
-        self._log, self._progress, self._tracker = log, progress, tracker
+        self._cfg, self._budget, self._earlier = cfg, begun.budget, begun.earlier
+        self._log, self._progress, self._tracker = log, progress, begun.tracker
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
         trials = [trial for table in read.tables for trial in table.trials]
@@ -235,6 +220,7 @@ def _write_report(
         "trials": budget.trials,
         "leave_out": config["workload"]["leave_out"],
         "folds": {fold.name: [table.task.key for table in fold.targets] for fold in folds},
+        "small": [table.task.key for table in read.small],
         "skipped": list(read.skipped),
         "revision": provenance.revision(),
     }

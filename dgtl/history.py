@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "data"
 """Folder of the history that comes with the program."""
 
+SHIPPED_TABLES = SHIPPED / "tables"
+"""Folder of recorded tables that come with the program: to be searched, not learnt from live."""
+
 
 class HistoryError(ValueError):
     """A history that is missing or cannot be understood; the message says what to do."""

@@ -87,14 +87,16 @@ class Progress:
             name: of the task.
             index: its place among the tasks, from 1.
             count: how many tasks there are.
-            trials_planned: trials that are still to be made for it.
+            trials_planned: trials that are still to be made for it; with 0 of them it is over.
         """
         self._end_task()
-        self._task, self._index, self._count = name, index, count
+        self._task, self._index, self._count = name if trials_planned else "", index, count
         self._trials, self._planned, self._failed = 0, trials_planned, 0
         self._best = None
         self._last_line = self._clock()
-        if self._live is None:
+        if trials_planned == 0:
+            self.message(f"task {index}/{count} {name}: nothing left to try")
+        elif self._live is None:
             self.message(f"task {index}/{count} {name}: {trials_planned} trials planned")
         self._refresh()
 
@@ -132,7 +134,8 @@ class Progress:
             self._live.refresh()
 
     def _end_task(self) -> None:
-        if self._task:
+        # A task without a trial is one that an earlier run ended: nothing is known of it here.
+        if self._task and self._trials:
             self.message(f"{self._where()}: {self._standing()}")
         self._task = ""
 
@@ -161,13 +164,13 @@ class Progress:
             best = Text(f"best {self._best:.1f} GFLOPS", style="bold green")
         if self._failed:
             best.append(f"  {self._failed} failed", style="yellow")
-        done = self._index - 1 + (self._trials / self._planned if self._planned else 1)
+        done = self._index - 1 + self._trials / self._planned
         grid = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "left"):
             grid.add_column(no_wrap=True, justify=justify)
         grid.add_row(
             "this task",
-            ProgressBar(total=max(self._planned, 1), completed=self._trials, width=14),
+            ProgressBar(total=self._planned, completed=self._trials, width=14),
             f"{self._trials}/{self._planned} trials",
             best,
         )

@@ -2,7 +2,7 @@
 
 A table is a `SourceTask` with one trial per configuration. It comes from a history or from AutoTVM
 logs. What a target learns from is all other tables of the hardware but those of its fold: other
-layers (shapes), or whole other networks.
+layers (shapes), or whole other networks. Tables too small to be searched are learnt from as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.autotvm.importer import import_logs
-from dgtl.history import SHIPPED, History, SourceTask
+from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,12 +77,14 @@ class Tables:
     """What was read.
 
     Args:
-        tables: one per task, all of one hardware, in the order of their keys.
+        tables: those to search, one per task, all of one hardware, in the order of their keys.
+        small: those with too few rows to be searched, only learnt from; same hardware and order.
         provenances: under which they were measured.
-        skipped: keys of tasks with too few rows, or without one that ran.
+        skipped: keys of tasks of which no trial ran.
     """
 
     tables: tuple[SourceTask, ...]
+    small: tuple[SourceTask, ...]
     provenances: tuple[Provenance, ...]
     skipped: tuple[str, ...]
 
@@ -93,14 +95,16 @@ def read_tables(
     """Reads histories (``.jsonl``, ``.jsonl.xz``, or folders of them) and AutoTVM logs.
 
     Args:
-        paths: files or folders; None is the shipped history.
-        hardware: name of the hardware, needed where the files hold several.
-        min_rows: tasks with fewer distinct configurations are skipped.
+        paths: files or folders; None is the shipped tables and the shipped history. What several
+            of them hold of one task is one table.
+        hardware: name of the hardware, needed where the files hold several. It may have measured
+            with several numbers of cores, each a task of its own.
+        min_rows: tasks with fewer distinct configurations are only learnt from.
 
     Raises:
         ValueError: a path that cannot be read, no table that is large enough, several hardware.
     """
-    files = [SHIPPED] if paths is None else [Path(path) for path in paths]
+    files = [SHIPPED_TABLES, SHIPPED] if paths is None else [Path(path) for path in paths]
     histories = [path for path in files if _is_history(path)]
     logs = [path for path in files if path not in histories]
     sources: list[SourceTask] = []
@@ -119,26 +123,38 @@ def read_tables(
         sources = [source for source in sources if source.task.hardware.name == hardware]
     elif len(names) > 1:
         raise ValueError(f"tables of several hardware: choose with hardware.name={'|'.join(names)}")
-    tables = sorted((_distinct(source) for source in sources), key=lambda table: table.task.key)
-    large = [t for t in tables if len(t.trials) >= min_rows and t.ok_trials]
+    tables = sorted(map(_distinct, _merged(sources)), key=lambda table: table.task.key)
+    ran = [table for table in tables if table.ok_trials]
+    large = [table for table in ran if len(table.trials) >= min_rows]
     if not large:
         raise ValueError(
             f"no table of {hardware or 'any hardware'} with {min_rows} configurations or more in "
             f"{', '.join(map(str, files))} ({len(tables)} smaller ones; hardware there: "
             f"{', '.join(names) or 'none'})"
         )
-    kept = {table.task.key for table in large}
     return Tables(
         tuple(large),
+        tuple(table for table in ran if len(table.trials) < min_rows),
         tuple(p for p in provenances if p.hardware.name == large[0].task.hardware.name),
-        tuple(table.task.key for table in tables if table.task.key not in kept),
+        tuple(table.task.key for table in tables if not table.ok_trials),
     )
 
 
 def _is_history(path: Path) -> bool:
     if path.is_dir():
         return any(path.glob("*.jsonl")) or any(path.glob("*.jsonl.xz"))
-    return path == SHIPPED or path.name.endswith((".jsonl", ".jsonl.xz"))
+    return path in (SHIPPED, SHIPPED_TABLES) or path.name.endswith((".jsonl", ".jsonl.xz"))
+
+
+def _merged(sources: Iterable[SourceTask]) -> list[SourceTask]:
+    """One per task, with the trials of all, in the order given."""
+    merged: dict[str, SourceTask] = {}
+    for source in sources:
+        same = merged.setdefault(source.task.key, source)
+        if same is not source:
+            both = (*same.trials, *source.trials)
+            merged[source.task.key] = dataclasses.replace(same, trials=both)
+    return list(merged.values())
 
 
 def _distinct(source: SourceTask) -> SourceTask:
@@ -203,41 +219,38 @@ def choose(
     return chosen
 
 
-def layer_folds(
-    tables: Sequence[SourceTask], targets: Sequence[SourceTask], n: int | None
-) -> list[Fold]:
+def layer_folds(read: Tables, targets: Sequence[SourceTask], n: int | None) -> list[Fold]:
     """Layers dealt into ``n`` folds, one per layer if None; tables of one shape stay together.
 
-    The folds are those of all ``tables``, whichever are ``targets``.
+    The folds are those of all tables to search, whichever are ``targets``. With one fold, targets
+    learn from the small tables alone.
 
     Raises:
-        ValueError: fewer than 2 folds.
+        ValueError: no fold, or one that has nothing to learn from.
     """
-    shapes = sorted({table.task.shape_key for table in tables})
+    shapes = sorted({table.task.shape_key for table in read.tables})
     n = len(shapes) if n is None else min(n, len(shapes))
-    if n < 2:
-        raise ValueError(
-            f"{n} folds of {len(shapes)} layers leave nothing to learn from: workload.folds is at "
-            "least 2, and so are the layers of the tables"
-        )
+    if n < 1:
+        raise ValueError(f"workload.folds={n}: at least 1")
     # Dealt at random, since neighbours in the order of shapes are alike.
     dealt = np.random.default_rng(0).permutation(len(shapes)) % n
-    fold_of = {shape: int(fold) for shape, fold in zip(shapes, dealt, strict=True)}
-    return [
-        Fold(
-            f"layers {fold + 1}/{n}",
-            tuple(t for t in targets if fold_of[t.task.shape_key] == fold),
-            tuple(t for t in tables if fold_of[t.task.shape_key] != fold),
-        )
-        for fold in range(n)
-        if any(fold_of[t.task.shape_key] == fold for t in targets)
-    ]
+    folds = []
+    for number in range(n):
+        left_out = {shape for shape, fold in zip(shapes, dealt, strict=True) if fold == number}
+        own = tuple(t for t in targets if t.task.shape_key in left_out)
+        sources = tuple(t for t in (*read.tables, *read.small) if t.task.shape_key not in left_out)
+        if own and not sources:
+            raise ValueError(
+                f"{n} folds of {len(shapes)} layers leave nothing to learn from: without smaller "
+                "tables, workload.folds is at least 2, and so are the layers of the tables"
+            )
+        if own:
+            folds.append(Fold(f"layers {number + 1}/{n}", own, sources))
+    return folds
 
 
 def network_folds(
-    tables: Sequence[SourceTask],
-    targets: Sequence[SourceTask],
-    networks: Sequence[str] | None = None,
+    read: Tables, targets: Sequence[SourceTask], networks: Sequence[str] | None = None
 ) -> list[Fold]:
     """One fold per network, which learns from no layer of that network.
 
@@ -251,7 +264,7 @@ def network_folds(
     for name in (*NETWORKS, OTHER) if networks is None else networks:
         own = tuple(t for t in left if name in networks_of(t.task))
         left = [t for t in left if t not in own]
-        sources = tuple(t for t in tables if name not in networks_of(t.task))
+        sources = tuple(t for t in (*read.tables, *read.small) if name not in networks_of(t.task))
         if own and not sources:
             raise ValueError(f"all tables are of {name}: leave_out=network leaves nothing to learn")
         if own:

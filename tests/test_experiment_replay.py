@@ -1,5 +1,6 @@
 """A replay runs every method on recorded tables, and the same seed gives the same trials."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -169,7 +170,26 @@ def test_report_says_which_tables_and_folds(table, tmp_path):
     assert said["tables"] == [str(table)]
     assert said["hardware"] == "toy-cpu"
     assert len(said["folds"]) == len(SHAPES)
-    assert said["skipped"] == []
+    assert said["small"] == said["skipped"] == []
+
+
+def test_small_tables_are_learnt_from_and_not_searched(table, tmp_path, capsys):
+    small = toys.dense(4, 16, 32)
+    one_core = dataclasses.replace(small, key=f"{small.key}/1")
+    with TrialLog(tmp_path / "small.jsonl") as log:
+        for seed, task in enumerate((small, one_core)):
+            space = toys.space_of(task)
+            log.task(task, space)
+            for trial in toys.tuned(task, space, 9, seed).trials:
+                log.trial(trial)
+    both = f"hardware.tables=[{table},{tmp_path / 'small.jsonl'}]"
+    summary = run(table, tmp_path / "out", "model=random", both)
+    assert report(tmp_path / "out")["small"] == [small.key, one_core.key]
+    assert {t.task for t in outcomes(tmp_path / "out")} == {task for task, _ in recorded(table)}
+    assert summary.source_trials == len(SHAPES) * N_ROWS + 2 * 9
+    assert "4 tables of toy-cpu, 240 configurations; 2 smaller ones only learnt from" in (
+        capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(

@@ -108,11 +108,14 @@ def test_time_between_tasks_does_not_count():
     assert progress.left_s == pytest.approx(2.0)
 
 
-def test_task_with_nothing_left_to_try_is_shown():
-    progress, out, _ = progress_to()
+@pytest.mark.parametrize("terminal", [False, True])
+def test_task_with_nothing_left_to_try_says_only_that(terminal):
+    progress, out, _ = progress_to(terminal=terminal)
     with progress:
         progress.task("resumed", 1, 1, 0)
-    assert "0/0 trials" in out.getvalue()
+    assert "task 1/1 resumed: nothing left to try" in out.getvalue()
+    assert "0/0" not in out.getvalue()
+    assert "no valid trial" not in out.getvalue()
 
 
 def test_terminal_shows_stage_task_and_best_live():

@@ -8,7 +8,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.search import AnnealingOptions, Best, accepted, anneal
+from dgtl.search import AnnealingOptions, Best, accepted, anneal, mutants, untried
 from dgtl.space import DesignSpace, Knob
 
 SPACE = toys.space_of(toys.conv2d(), located=True)
@@ -161,3 +161,32 @@ def test_best_keeps_the_top_n_distinct(batches, n, excluded, seed):
 def test_senseless_options_are_refused(wrong):
     with pytest.raises(ValueError, match="annealing needs"):
         AnnealingOptions(**wrong)
+
+
+@given(seeds, st.integers(1, 40), st.integers(0, 60))
+def test_untried_are_distinct_random_and_as_many_as_there_are(seed, n, n_tried):
+    space = small(3, 4, 5)
+    rng = np.random.default_rng(seed)
+    tried = set(space.keys(space.sample_distinct(rng, n_tried)))
+    keys = untried(space, rng, n, tried)
+    assert len(set(keys)) == len(keys) == min(n, space.size - n_tried)
+    assert tried.isdisjoint(keys)
+
+
+@given(seeds, st.integers(1, 20))
+def test_mutants_are_new_and_at_most_three_knobs_from_a_parent(seed, n):
+    rng = np.random.default_rng(seed)
+    parents = SPACE.sample(rng, 3)
+    tried = set(SPACE.keys(SPACE.neighbours(rng, parents)))
+    keys = mutants(SPACE, rng, parents, n, tried)
+    assert len(set(keys)) == len(keys) == n
+    assert tried.isdisjoint(keys)
+    changed = (SPACE.parse_all(keys)[:, None] != parents[None]).sum(axis=2)
+    assert (changed.min(axis=1) <= 3).all()
+
+
+def test_mutants_of_a_space_that_is_tried_out_are_fewer():
+    space = small(2, 2)
+    tried = set(space.keys(space.at(range(3))))
+    parents = space.at([0])
+    assert mutants(space, np.random.default_rng(0), parents, 5, tried) == space.keys(space.at([3]))

@@ -1,5 +1,6 @@
 """Tables are read once per configuration, and a fold never learns from what it leaves out."""
 
+import collections
 import dataclasses
 import json
 from pathlib import Path
@@ -8,11 +9,12 @@ import pytest
 import toys
 
 from dgtl.autotvm.layers import Conv
-from dgtl.history import SourceTask, TrialLog
-from dgtl.records import Hardware
+from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
+from dgtl.records import Hardware, Task
 from dgtl.tables import (
     NETWORKS,
     OTHER,
+    Tables,
     choose,
     layer_folds,
     network_folds,
@@ -46,6 +48,10 @@ def write(path: Path, *sources: SourceTask) -> str:
     return str(path)
 
 
+def read_of(tables, small=()) -> Tables:
+    return Tables(tuple(tables), tuple(small), (), ())
+
+
 def shapes(tables) -> set[str]:
     return {table.task.shape_key for table in tables}
 
@@ -68,7 +74,18 @@ def test_records_without_wall_clock_cost_their_build_and_run(tmp_path):
     assert [trial.search_s for trial in table.trials] == [3.0, 0.2, 0.2]
 
 
-def test_small_tables_and_those_where_nothing_ran_are_left_out(tmp_path):
+def test_one_task_of_several_files_is_one_table(tmp_path):
+    first = dataclasses.replace(UNKNOWN, trials=UNKNOWN.trials[:2])
+    second = dataclasses.replace(UNKNOWN, trials=UNKNOWN.trials[1:])
+    for name, source in (("a", first), ("b", second)):
+        write(tmp_path / name / "trials.jsonl", source)
+    read = read_tables([str(tmp_path / "a"), str(tmp_path / "b" / "trials.jsonl")], min_rows=3)
+    assert [[t.config for t in table.trials] for table in read.tables] == [
+        [trial.config for trial in UNKNOWN.trials]
+    ]
+
+
+def test_small_tables_are_only_learnt_from_and_those_where_nothing_ran_not_even_that(tmp_path):
     path = write(
         tmp_path / "a.jsonl",
         UNKNOWN,
@@ -77,8 +94,11 @@ def test_small_tables_and_those_where_nothing_ran_are_left_out(tmp_path):
     )
     read = read_tables([path])
     assert shapes(read.tables) == shapes([UNKNOWN, small])
+    assert read.small == ()
     assert read.skipped == (failed.task.key,)
-    assert shapes(read_tables([path], min_rows=3).tables) == shapes([UNKNOWN])
+    read = read_tables([path], min_rows=3)
+    assert shapes(read.tables) == shapes([UNKNOWN])
+    assert shapes(read.small) == shapes([small])
     with pytest.raises(ValueError, match="no table of any hardware with 4 configurations"):
         read_tables([path], min_rows=4)
 
@@ -137,7 +157,7 @@ def test_networks_have_as_many_layers_as_published():
 def test_layer_folds_never_learn_from_their_own_shapes(n):
     twin = dataclasses.replace(TABLES[0], task=dataclasses.replace(TABLES[0].task, key="twin"))
     tables = [*TABLES, twin]
-    folds = layer_folds(tables, tables, n)
+    folds = layer_folds(read_of(tables), tables, n)
     assert len(folds) == (n or len(TABLES))
     assert sorted(t.task.key for f in folds for t in f.targets) == sorted(
         t.task.key for t in tables
@@ -148,21 +168,42 @@ def test_layer_folds_never_learn_from_their_own_shapes(n):
 
 
 def test_folds_are_the_same_whichever_tables_are_searched():
-    (alone,) = layer_folds(TABLES, TABLES[3:4], 4)
-    (same,) = [fold for fold in layer_folds(TABLES, TABLES, 4) if TABLES[3] in fold.targets]
+    read = read_of(TABLES)
+    (alone,) = layer_folds(read, TABLES[3:4], 4)
+    (same,) = [fold for fold in layer_folds(read, TABLES, 4) if TABLES[3] in fold.targets]
     assert alone.sources == same.sources
     assert alone.targets == (TABLES[3],)
 
 
+def test_small_tables_teach_every_fold_but_those_of_their_own_layer():
+    tables, small = TABLES[:4], TABLES[4:6]
+    one_core = dataclasses.replace(tables[0], task=dataclasses.replace(tables[0].task, key="1"))
+    folds = layer_folds(read_of(tables, [*small, one_core]), tables, 2)
+    assert sum(len(fold.targets) for fold in folds) == len(tables)
+    for fold in folds:
+        assert all(table in fold.sources for table in small)
+        assert (one_core in fold.sources) == (tables[0] not in fold.targets)
+    (alone,) = layer_folds(read_of(tables, small), tables, 1)
+    assert alone.sources == tuple(small)
+
+
+def test_small_tables_teach_every_network_but_their_own():
+    vgg = next(t for t in TABLES if networks_of(t.task) == {"vgg16"})
+    tables = [t for t in TABLES if t is not vgg]
+    for fold in network_folds(read_of(tables, [vgg]), tables):
+        assert (vgg in fold.sources) == (fold.name != "vgg16")
+        assert vgg not in fold.targets
+
+
 def test_network_folds_learn_from_no_layer_of_the_network():
     tables = [*TABLES, UNKNOWN]
-    folds = network_folds(tables, tables)
+    folds = network_folds(read_of(tables), tables)
     assert [fold.name for fold in folds] == [*NETWORKS, OTHER]
     assert sum(len(fold.targets) for fold in folds) == len(tables)
     for fold in folds:
         assert all(fold.name not in networks_of(t.task) for t in fold.sources)
         assert all(fold.name in networks_of(t.task) for t in fold.targets)
-    (resnet50,) = network_folds(tables, tables, ["resnet50"])
+    (resnet50,) = network_folds(read_of(tables), tables, ["resnet50"])
     assert len(resnet50.targets) == 20
 
 
@@ -182,11 +223,40 @@ def test_tables_are_chosen_by_key_and_by_network():
 
 def test_folds_that_leave_nothing_to_learn_are_refused():
     with pytest.raises(ValueError, match="nothing to learn"):
-        layer_folds(TABLES, TABLES, 1)
+        layer_folds(read_of(TABLES), TABLES, 1)
     with pytest.raises(ValueError, match="nothing to learn"):
-        layer_folds(TABLES[:1], TABLES[:1], None)
+        layer_folds(read_of(TABLES[:1]), TABLES[:1], None)
+    with pytest.raises(ValueError, match=r"workload.folds=0: at least 1"):
+        layer_folds(read_of(TABLES), TABLES, 0)
     with pytest.raises(ValueError, match="all tables are of other"):
-        network_folds([UNKNOWN], [UNKNOWN])
+        network_folds(read_of([UNKNOWN]), [UNKNOWN])
+
+
+def kernel_and_stride(task: Task) -> tuple[str, tuple[int, ...], bool]:
+    """What sorts of layers are told apart by: kind, extents of the window, step."""
+    window = [axis.extent for axis in task.axes if axis.name in ("ry", "rx", "di", "dj")]
+    return task.kind, tuple(window), "*" in task.shape_key
+
+
+def test_shipped_tables_hold_many_layers_of_all_kinds_and_a_uniform_sample_of_each():
+    recorded = list(History.read(SHIPPED_TABLES))
+    assert len(recorded) >= 12
+    for source in recorded:
+        counts = collections.Counter(trial.stage for trial in source.trials)
+        assert len({trial.config for trial in source.trials}) >= 2000, source.task.key
+        assert counts["uniform"] >= 1000, source.task.key
+        assert all(min(t.build_s, t.run_s, t.wall_s) > 0 for t in source.ok_trials)
+    assert {source.task.kind for source in recorded} == {"conv2d", "depthwise_conv2d", "dense"}
+    assert len({kernel_and_stride(source.task) for source in recorded}) >= 6
+    assert sum(path.stat().st_size for path in SHIPPED_TABLES.iterdir()) <= 2_000_000
+
+
+def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
+    tables, history = shapes(History.read(SHIPPED_TABLES)), shapes(History.read(SHIPPED))
+    assert tables.isdisjoint(history)
+    read = read_tables(None, min_rows=2000)
+    assert shapes(read.tables) == tables
+    assert shapes(read.small) == history
 
 
 @pytest.mark.slow
@@ -195,5 +265,5 @@ def test_gtx_1650_logs_hold_four_networks_and_inception():
     read = read_tables([str(SHARED)], min_rows=500)
     assert len(read.tables) == 88
     assert sum(len(table.trials) for table in read.tables) == 117_712
-    folds = {fold.name: len(fold.targets) for fold in network_folds(read.tables, read.tables)}
+    folds = {fold.name: len(fold.targets) for fold in network_folds(read, read.tables)}
     assert folds == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 14, OTHER: 43}

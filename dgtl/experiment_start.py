@@ -1,0 +1,69 @@
+"""What every run starts with, live or replayed: its method, what is left to do, where it is told.
+
+A run that was interrupted in a folder goes on there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dgtl.history import History
+from dgtl.tracking import Tracker
+from dgtl.tuner import Budget
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dgtl.tuner import Method
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """A run as it starts.
+
+    Args:
+        config: the configuration as plain containers, resolved.
+        method: what ``model=`` names.
+        budget: what it may try.
+        log_path: the history file of the run.
+        earlier: what an interrupted run left in it.
+        tracker: follows the run; a context manager that is still to be entered.
+    """
+
+    config: dict[str, Any]
+    method: Method
+    budget: Budget
+    log_path: Path
+    earlier: History
+    tracker: Tracker
+
+
+def start(cfg: DictConfig, folder: Path) -> Start:
+    """Opens a run in a folder, which is made if absent; ``fresh`` sets earlier trials aside.
+
+    Raises:
+        ValueError: settings or earlier trials that cannot be used.
+    """
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    method: Method = instantiate(cfg.model)
+    planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
+    budget = Budget(planned, cfg.budget.batch)
+    folder.mkdir(parents=True, exist_ok=True)
+    log_path = folder / "trials.jsonl"
+    if cfg.fresh and log_path.exists():
+        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
+    earlier = History.read(log_path) if log_path.exists() else History()
+    tracker = Tracker(
+        cfg.tracking.mode,
+        folder,
+        project=cfg.tracking.project,
+        group=cfg.tracking.group,
+        job_type=method.name,
+        config=config,
+    )
+    return Start(config, method, budget, log_path, earlier, tracker)
