@@ -18,6 +18,7 @@ from baselines.autotvm import AutoTVM
 from baselines.autotvm_model import TreeOptions
 from baselines.chameleon import Chameleon
 from baselines.gga import GGA
+from baselines.metaschedule import MetaSchedule
 from baselines.random_search import RandomSearch, draw_unseen
 from baselines.xgb_transfer import XGBTransfer
 from dgtl.models.xgb import XGBConfig
@@ -43,6 +44,7 @@ METHODS = {
     "gga_history": GGA(surrogate=False),
     "gga_surrogate": GGA(history=False, trees=FEW, generations=4, offspring=300),
     "ga": GGA(history=False, surrogate=False),
+    "metaschedule": MetaSchedule(population=256),
     "xgb_transfer": XGBTransfer(initial_set=1024, rounds=3, annealing=SHORT, trees=FEW),
 }
 TRIALS = 160
@@ -124,7 +126,7 @@ def test_draw_unseen_exhausts_a_space() -> None:
 
 
 def test_importing_the_baselines_imports_no_tensorflow() -> None:
-    modules = "autotvm, chameleon, gga, random_search, xgb_transfer"
+    modules = "autotvm, chameleon, gga, metaschedule, random_search, xgb_transfer"
     code = f"import sys; from baselines import {modules}; print('tensorflow' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -144,6 +146,7 @@ def configured(name: str):
         ("autotvm", AutoTVM()),
         ("chameleon", Chameleon()),
         ("gga", GGA()),
+        ("metaschedule", MetaSchedule()),
         ("xgb_transfer", XGBTransfer()),
     ],
 )
@@ -184,10 +187,12 @@ def test_xgb_transfer_has_the_schedule_of_the_deep_gp() -> None:
         lambda: Chameleon(sampling="all"),
         lambda: GGA(mutation=2.0),
         lambda: GGA(population=0),
+        lambda: MetaSchedule(population=0),
+        lambda: MetaSchedule(mutate=1.5),
         lambda: XGBTransfer(initial_set=8),
         lambda: XGBTransfer(target_weight=0.0),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make) -> None:
-    with pytest.raises(ValueError, match=r"autotvm|chameleon|gga|xgb_transfer"):
+    with pytest.raises(ValueError, match=r"autotvm|chameleon|gga|metaschedule|xgb_transfer"):
         make()
