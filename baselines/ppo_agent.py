@@ -124,15 +124,15 @@ class Agent:
     def learn(self, data: Transitions, episodes: int) -> None:
         """``epochs`` gradient steps for each of the ``episodes`` that ``data`` came from."""
         size = (episodes * self._options.epochs, self._options.minibatch)
-        for rows in self._rng.integers(len(data.returns), size=size):
-            self._state = self._update(
-                *self._state,
-                data.states[rows],
-                data.actions[rows],
-                data.probabilities[rows],
-                data.advantages[rows],
-                data.returns[rows],
-            )
+        rows = self._rng.integers(len(data.returns), size=size)
+        self._state = self._update(
+            *self._state,
+            data.states[rows],
+            data.actions[rows],
+            data.probabilities[rows],
+            data.advantages[rows],
+            data.returns[rows],
+        )
 
 
 def _shapes(n_knobs: int) -> list[tuple[int, ...]]:
@@ -190,16 +190,17 @@ def networks(n_knobs: int, theta: tf.Tensor, states: tf.Tensor) -> tuple[tf.Tens
 
 @functools.cache
 def compiled(n_knobs: int, options: PPOOptions) -> tuple[Callable, Callable]:
-    """The networks, and one step of Adam on PPO's loss, as compiled functions without state.
+    """The networks, and steps of Adam on PPO's loss, as compiled functions without state.
 
     These networks are so small that TensorFlow's overhead per operation would be nine tenths of the
-    time; so both are compiled as a whole, for fixed shapes, and once for all agents of the same K.
+    time, and its overhead per call half of the rest; so both are compiled as a whole, all steps of
+    a wave in one loop, for fixed shapes, and once for all agents of the same K.
     """
 
     def forward(theta: tf.Tensor, states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return networks(n_knobs, theta, states)
 
-    def update(
+    def one_step(
         theta: tf.Tensor,
         first: tf.Tensor,
         second: tf.Tensor,
@@ -228,12 +229,28 @@ def compiled(n_knobs: int, options: PPOOptions) -> tuple[Callable, Callable]:
         theta -= rate * first / (tf.sqrt(second) + options.adam_epsilon)
         return theta, first, second, step
 
+    def update(
+        theta: tf.Tensor,
+        first: tf.Tensor,
+        second: tf.Tensor,
+        step: tf.Tensor,
+        *minibatches: tf.Tensor,
+    ) -> tuple[tf.Tensor, ...]:
+        """One step per minibatch; they are stacked along the first axis."""
+        i = tf.constant(0)
+        while i < tf.shape(minibatches[0])[0]:
+            theta, first, second, step = one_step(
+                theta, first, second, step, *(x[i] for x in minibatches)
+            )
+            i += 1
+        return theta, first, second, step
+
     n_parameters = sum(int(np.prod(shape)) for shape in _shapes(n_knobs))
     theta, scalar = tf.TensorSpec([n_parameters], tf.float32), tf.TensorSpec([], tf.float32)
     batch = options.minibatch
-    matrix = tf.TensorSpec([batch, n_knobs], tf.float32)
-    actions = tf.TensorSpec([batch, n_knobs], tf.int32)
-    vector = tf.TensorSpec([batch], tf.float32)
+    matrix = tf.TensorSpec([None, batch, n_knobs], tf.float32)
+    actions = tf.TensorSpec([None, batch, n_knobs], tf.int32)
+    vector = tf.TensorSpec([None, batch], tf.float32)
     walkers = tf.TensorSpec([options.side_by_side, n_knobs], tf.float32)
     signature = [theta, theta, theta, scalar, matrix, actions, matrix, vector, vector]
     return (

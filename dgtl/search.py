@@ -61,8 +61,8 @@ class Best:
         """Takes in configurations [N, K] with scores [N]; whether the best changed."""
         changed = False
         threshold = self._heap[0][0] if len(self._heap) >= self._n else -np.inf
-        for i in np.flatnonzero(scores > threshold):
-            key = self._space.key(configs[i])
+        rows = np.flatnonzero(scores > threshold)
+        for i, key in zip(rows, self._space.keys(configs[rows]), strict=True):
             if key in self._seen:
                 continue
             if len(self._heap) < self._n:
