@@ -19,13 +19,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 
 from dgtl import experiment_replay, provenance
-from dgtl.experiment_start import start
-from dgtl.figures import draw_curves
+from dgtl.experiment_start import resolved, start
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions
 from dgtl.progress import Progress
-from dgtl.records import best_trial
+from dgtl.records import CHECK, best_trial
 from dgtl.report import print_summary
+from dgtl.report_html import write_report
+from dgtl.runs import is_complete
 from dgtl.summary import Summary, summarise
 from dgtl.tuner import Problem, tune
 from dgtl.tvm import deploy, networks
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from dgtl.records import Hardware, Task, Trial
     from dgtl.tuner import Tuner
 
-CHECK = "check"
-"""Stage of the trials that a numerical check adds."""
-
 NETWORK_TOLERANCE = 1e-2
 """Relative error of a tuned network's output from which it counts as wrong: rounding differs in
 every layer, a wrong schedule gives errors of order one."""
@@ -54,8 +52,12 @@ every layer, a wrong schedule gives errors of order one."""
 def main(cfg: DictConfig) -> None:
     """Runs what the configuration says; user errors end in one line and exit code 1."""
     runner = experiment_replay.run if cfg.hardware.kind == "replay" else run
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        runner(cfg, Path(HydraConfig.get().runtime.output_dir))
+        if not cfg.fresh and is_complete(folder, resolved(cfg)):
+            print(f"already complete: {folder} (fresh=true runs it again)")
+        else:
+            runner(cfg, folder)
     except InstantiationException as error:
         sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
     except (ValueError, HistoryError) as error:
@@ -152,7 +154,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             latency_ms=tuned.latency_ms,
         )
         summary.write(folder / "summary.json")
-        draw_curves(folder, results)
+        write_report(folder)
         begun.tracker.summary(summary)
     print_summary(summary, folder)
     return summary

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.utils import instantiate
 
-from dgtl import provenance
+from dgtl import metrics, provenance
 from dgtl.experiment_start import start
-from dgtl.figures import draw_curves
 from dgtl.history import SourceTask, TrialLog, subset
 from dgtl.measure import ReplayMeasurer
 from dgtl.progress import Progress
 from dgtl.replay import PoolProblem, PoolSpace
 from dgtl.report import print_summary
+from dgtl.report_html import write_report
 from dgtl.summary import Summary, summarise
 from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
 from dgtl.tuner import Problem, tune
@@ -83,8 +83,8 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         summary.write(folder / "summary.json")
         outside = _outside(search.results, read)
-        _write_report(folder, config, begun.budget, folds, read, outside)
-        draw_curves(folder, search.results)
+        _write_replay(folder, config, begun.budget, folds, read, outside)
+        write_report(folder)
         begun.tracker.summary(summary)
     print_summary(summary, folder)
     print(_said(cfg.hardware.outside, outside, summary.trials))
@@ -203,7 +203,7 @@ class _Search:
         return Problem(table.task, table.space)
 
 
-def _write_report(
+def _write_replay(
     folder: Path,
     config: dict[str, Any],
     budget: Budget,
@@ -222,6 +222,11 @@ def _write_report(
         "folds": {fold.name: [table.task.key for table in fold.targets] for fold in folds},
         "small": [table.task.key for table in read.small],
         "skipped": list(read.skipped),
+        "best_gflops": {
+            table.task.key: float(metrics.throughput(table.task, table.trials).max())
+            for fold in folds
+            for table in fold.targets
+        },
         "revision": provenance.revision(),
     }
     (folder / "replay.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -6,13 +6,17 @@ A run that was interrupted in a folder goes on there.
 from __future__ import annotations
 
 import dataclasses
+import shlex
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dgtl.history import History
+from dgtl.runs import Origin
 from dgtl.tracking import Tracker
 from dgtl.tuner import Budget
 
@@ -49,11 +53,12 @@ def start(cfg: DictConfig, folder: Path) -> Start:
     Raises:
         ValueError: settings or earlier trials that cannot be used.
     """
-    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    config = resolved(cfg)
     method: Method = instantiate(cfg.model)
     planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
     budget = Budget(planned, cfg.budget.batch)
     folder.mkdir(parents=True, exist_ok=True)
+    Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     log_path = folder / "trials.jsonl"
     if cfg.fresh and log_path.exists():
         log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
@@ -67,3 +72,16 @@ def start(cfg: DictConfig, folder: Path) -> Start:
         config=config,
     )
     return Start(config, method, budget, log_path, earlier, tracker)
+
+
+def resolved(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration as plain containers."""
+    config: Any = OmegaConf.to_container(cfg, resolve=True)
+    return config
+
+
+def _command() -> str:
+    """What makes this run again: of a sweep, the one job."""
+    if HydraConfig.initialized():
+        return shlex.join(["python", "run.py", *HydraConfig.get().overrides.task])
+    return shlex.join(["python", *sys.orig_argv[1:]])

@@ -84,9 +84,9 @@ def draw_curves(folder: Path, results: Sequence[SourceTask]) -> list[Path]:
 
 
 def task_curve(result: SourceTask, over: str) -> Figure:
-    """Best-so-far throughput of one task, over ``trials`` or ``search`` time."""
+    """Best-so-far throughput of one task, unnamed, over ``trials`` or ``search`` time."""
     figure, panel = _figure(3.4, 2.3)
-    _draw_panel(panel, result, _positions(result.trials, over))
+    _draw_panel(panel, result, _positions(result.trials, over), named=False)
     panel.set_ylabel("GFLOPS")
     panel.set_xlabel(AXES[over])
     return figure
@@ -146,26 +146,24 @@ def shares_of_best(
 
 def predictions(results: Sequence[SourceTask]) -> Figure | None:
     """Throughput as the model predicted it against what was measured; None without predictions."""
-    sets: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
-    for result in results:
-        for trial in result.trials:
-            if trial.ok and trial.predicted_gflops is not None:
-                pair = (trial.predicted_gflops, result.task.gflops(trial.latency_s))
-                sets[trial.stage == TUNING_SET].append(pair)
-    pairs = np.array(sets[True] + sets[False])
+    points = {}
+    for is_set in (True, False):
+        chosen = [
+            (result.task, [t for t in result.trials if (t.stage == TUNING_SET) == is_set])
+            for result in results
+        ]
+        found = [metrics.predicted_and_measured(task, trials) for task, trials in chosen]
+        points[is_set] = np.concatenate([np.empty((0, 2)), *found])
+    pairs = np.concatenate(list(points.values()))
     if not len(pairs):
         return None
     figure, panel = _figure(FIGURE_INCHES[0], FIGURE_INCHES[0] * 0.85)
     low, high = pairs.min() / 1.3, pairs.max() * 1.3
     panel.plot([low, high], [low, high], color=style.EDGE, linewidth=0.8, linestyle=(0, (3, 2)))
     looks = {True: ("tuning set", style.SKY, "o"), False: ("search", style.VERMILLION, "^")}
-    for is_set, points in sets.items():
-        if points:
-            label, colour, marker = looks[is_set]
-            x, y = np.array(points).T
-            panel.plot(
-                x, y, marker, color=colour, markersize=3, alpha=0.7, markeredgewidth=0, label=label
-            )
+    for is_set, (label, colour, marker) in looks.items():
+        if len(points[is_set]):
+            panel.plot(*points[is_set].T, marker, color=colour, ms=3, alpha=0.7, mew=0, label=label)
     panel.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
     panel.set_xlabel("predicted [GFLOPS]")
     panel.set_ylabel("measured [GFLOPS]")
@@ -256,7 +254,9 @@ def _small_multiples(results: Sequence[SourceTask], over: str) -> Figure:
     return figure
 
 
-def _draw_panel(panel: Axes, result: SourceTask, x: NDArray[np.float64]) -> None:
+def _draw_panel(
+    panel: Axes, result: SourceTask, x: NDArray[np.float64], *, named: bool = True
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     trials = result.trials
@@ -290,8 +290,9 @@ def _draw_panel(panel: Axes, result: SourceTask, x: NDArray[np.float64]) -> None
         panel.set_ylim(0, 1)
         panel.set_yticks([])
     style.tidy(panel)
-    name = _shortened(result.task.name, TITLE_CHARACTERS)
-    panel.set_title(f"{name}\n{title}", fontsize=style.FONT - 1, loc="left", pad=4)
+    if named:
+        title = f"{_shortened(result.task.name, TITLE_CHARACTERS)}\n{title}"
+    panel.set_title(title, fontsize=style.FONT - 1, loc="left", pad=4)
 
 
 def _draw_legend(figure: Figure) -> None:

@@ -27,6 +27,30 @@ def throughput(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:
     return np.array([task.gflops(t.latency_s) if t.ok else 0.0 for t in trials], dtype=np.float64)
 
 
+def predicted_and_measured(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:
+    """Throughput that a tuner's model expected, and that was measured, as [M, 2] GFLOPS.
+
+    Of the trials that ran and that carry a prediction.
+    """
+    pairs = [
+        (trial.predicted_gflops, task.gflops(trial.latency_s))
+        for trial in trials
+        if trial.ok and trial.predicted_gflops is not None
+    ]
+    return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+
+
+def prediction_errors(pairs: NDArray[np.float64]) -> dict[str, float]:
+    """How far predictions [M, 2] are off: ``rmse_gflops`` and ``rmse_log2``; empty without any."""
+    if not len(pairs):
+        return {}
+    gflops, log2 = np.diff(pairs, axis=1), np.diff(np.log2(pairs), axis=1)
+    return {
+        "rmse_gflops": float(np.sqrt(np.mean(gflops**2))),
+        "rmse_log2": float(np.sqrt(np.mean(log2**2))),
+    }
+
+
 def best_so_far(values: ArrayLike) -> NDArray[np.float64]:
     """The best of the first 1, 2, ... of ``values`` [N], as [N]."""
     return np.maximum.accumulate(np.asarray(values, dtype=np.float64))

@@ -18,6 +18,10 @@ SCHEMA = 1
 """Version of every record written; a reader refuses a newer one."""
 
 
+CHECK = "check"
+"""`Trial.stage` of the verdicts that a numerical check of a finished search adds."""
+
+
 class Status(enum.StrEnum):
     """How a trial ended. A failure is a value: it costs its time and is kept."""
 

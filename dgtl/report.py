@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dgtl.summary import Summary, TaskSummary
 
 OUTPUTS = {
+    "report.html": "the report: curves, costs, best schedules; one file",
     "summary.json": "this summary",
     "trials.jsonl": "every trial",
     "best": "best schedules, a MetaSchedule database",

@@ -1,0 +1,209 @@
+"""A run's folder: what made it (``run.json``), whether it is complete, and how it is read back.
+
+A run is complete when it has a summary and was told the same as now. Everything that a report shows
+is read back from the folder: trials are the truth, ``summary.json`` adds what no trial tells (the
+latency of the network, the time of pre-training).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dgtl.history import History, SourceTask
+from dgtl.provenance import revision
+from dgtl.records import CHECK
+from dgtl.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dgtl.records import Hardware
+
+SILENT = ("fresh", "cache", "tracking")
+"""Parts of the configuration that change nothing of what a run comes to."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What made a run.
+
+    Args:
+        command: as typed; a sweep's is that of the one job.
+        model: what ``model=`` named.
+        revision: of the program, as in a provenance.
+        date: when it began or last went on, ISO 8601 in UTC.
+        config: the resolved configuration.
+        fingerprint: of the configuration and of the files that it names.
+    """
+
+    command: str
+    model: str
+    revision: str
+    date: str
+    config: dict[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def now(cls, command: str, model: str, config: dict[str, Any]) -> Origin:
+        """Of a run that begins now."""
+        date = datetime.now(UTC).isoformat(timespec="seconds")
+        return cls(command, model, revision(), date, config, fingerprint(config))
+
+    def begin(self, folder: Path, *, fresh: bool) -> None:
+        """Writes ``run.json``; a summary of other settings, or of a run set aside, is removed."""
+        earlier = Origin.read(folder)
+        if fresh or earlier is None or earlier.fingerprint != self.fingerprint:
+            (folder / "summary.json").unlink(missing_ok=True)
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        (folder / "run.json").write_text(text + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Origin | None:
+        """What made the run in a folder; None where it was not kept."""
+        path = folder / "run.json"
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+def fingerprint(config: dict[str, Any]) -> str:
+    """Equal for configurations that make the same run.
+
+    Files and folders that the configuration names (network, history, tables) count with their sizes
+    and times: a history that has grown since teaches something else.
+    """
+    told = {name: value for name, value in config.items() if name not in SILENT}
+    paths = [told.get("workload", {}).get("path"), told.get("history", {}).get("path")]
+    paths += told.get("hardware", {}).get("tables") or []
+    stamps = [_stamp(Path(path)) for path in paths if path is not None]
+    text = json.dumps([told, stamps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_complete(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a run of this configuration has ended here."""
+    origin = Origin.read(folder)
+    if origin is None or not (folder / "summary.json").exists():
+        return False
+    return origin.fingerprint == fingerprint(config)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run as read back from its folder.
+
+    Args:
+        folder: where it lies.
+        origin: what made it; None for a run of a program that did not keep it.
+        summary: what it came to, from its trials.
+        results: tasks with their trials, a schedule that computed something wrong a failure.
+        hardware: where the trials ran.
+        revisions: of the program that measured, one for each start; empty for a replay.
+        recorded_best: of a replay, throughput [GFLOPS] of each table's best row, by task key.
+        replayed: true for a search of recorded tables.
+    """
+
+    folder: Path
+    origin: Origin | None
+    summary: Summary
+    results: tuple[SourceTask, ...]
+    hardware: Hardware
+    revisions: tuple[str, ...]
+    recorded_best: dict[str, float]
+    replayed: bool
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Reads a run, finished or not.
+
+        Raises:
+            ValueError: there are no trials, or they cannot be used.
+        """
+        path = folder / "trials.jsonl"
+        if not path.exists():
+            raise ValueError(f"{folder} holds no trials.jsonl: give the folder of a run")
+        history = History.read(path)
+        results = tuple(_settled(result) for result in history)
+        if not results:
+            raise ValueError(f"{path} holds no trial yet")
+        origin = Origin.read(folder)
+        told = folder / "replay.json"
+        replay = json.loads(told.read_text()) if told.exists() else {}
+        return cls(
+            folder=folder,
+            origin=origin,
+            summary=_summary(folder, origin, results),
+            results=results,
+            hardware=results[0].task.hardware,
+            revisions=() if replay else _revisions(history),
+            recorded_best=replay.get("best_gflops", {}),
+            replayed=bool(replay),
+        )
+
+
+def find_runs(folders: Iterable[Path]) -> list[Path]:
+    """The folders of all runs in or below the given ones.
+
+    Raises:
+        ValueError: there are none in one of them.
+    """
+    found: list[Path] = []
+    for folder in folders:
+        runs = sorted(path.parent for path in folder.rglob("trials.jsonl"))
+        if not runs:
+            raise ValueError(f"no run in {folder}: give a folder that holds a trials.jsonl")
+        found += runs
+    return list(dict.fromkeys(found))
+
+
+def labels(results: Sequence[SourceTask]) -> list[str]:
+    """A name for each task: its own, or its key where several share the name."""
+    names = [result.task.name for result in results]
+    keys = [result.task.key for result in results]
+    return names if len(set(names)) == len(names) else keys
+
+
+def _revisions(history: History) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(p.revision for p in history.provenances.values()))
+
+
+def _settled(result: SourceTask) -> SourceTask:
+    """The result with the verdicts of numerical checks put into the trials that they are of."""
+    wrong = {trial.config: trial for trial in result.trials if trial.stage == CHECK}
+    trials = [trial for trial in result.trials if trial.stage != CHECK]
+    for i, trial in enumerate(trials):
+        if trial.config in wrong:
+            verdict = wrong[trial.config]
+            trials[i] = trial.replace(status=verdict.status, error=verdict.error)
+    return dataclasses.replace(result, trials=tuple(trials))
+
+
+def _summary(folder: Path, origin: Origin | None, results: tuple[SourceTask, ...]) -> Summary:
+    """The summary anew from the trials, the rest from ``summary.json`` where there is one."""
+    path = folder / "summary.json"
+    config = {} if origin is None else origin.config
+    summary = summarise(
+        results,
+        workload=config.get("workload", {}).get("name", folder.name),
+        model="unknown" if origin is None else origin.model,
+        hardware=results[0].task.hardware,
+        seed=config.get("seed", 0),
+        pretrain_s=0.0,
+        sources=[],
+        untuned_latency_ms=None,
+        latency_ms=None,
+    )
+    if not path.exists():
+        return summary
+    kept = Summary.read(path)
+    names = ["workload", "model", "seed", "pretrain_s", "untuned_latency_ms", "latency_ms"]
+    names += ["source_tasks", "source_trials"]
+    return dataclasses.replace(summary, **{name: getattr(kept, name) for name in names})
+
+
+def _stamp(path: Path) -> list[tuple[str, int, int]]:
+    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.exists() else []
+    return [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]

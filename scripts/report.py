@@ -1,0 +1,35 @@
+"""Makes reports of runs again, from their trials alone.
+
+    python scripts/report.py outputs/resnet18/dgp outputs/tables
+
+Every run in a folder, or below it, gets its figures and its ``report.html`` anew; nothing is
+measured. ``summary.json`` adds what no trial tells (the latency of the network, the time of
+pre-training); its other numbers are computed from the trials and written again. A run that is not
+finished gets a report of what it has so far, and no summary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from dgtl.report_html import write_report
+from dgtl.runs import Run, find_runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or above")
+    args = parser.parse_args()
+    try:
+        for folder in find_runs(args.folders):
+            if (folder / "summary.json").exists():
+                Run.read(folder).summary.write(folder / "summary.json")
+            print(write_report(folder), flush=True)
+    except ValueError as error:
+        sys.exit(f"report: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""A run's folder tells what made it, whether it is complete, and its trials tell the rest."""
+
+import dataclasses
+
+import pytest
+import toys
+
+from dgtl.history import SourceTask, TrialLog
+from dgtl.records import CHECK, Status, best_trial
+from dgtl.runs import Origin, Run, find_runs, is_complete, labels
+from dgtl.summary import summarise
+
+TASK = toys.dense()
+SPACE = toys.space_of(TASK)
+CONFIG = {"workload": {"name": "toy", "path": None}, "seed": 3, "tracking": {"mode": "offline"}}
+
+
+def finished(folder, result: SourceTask, config=CONFIG, *, complete: bool = True):
+    """A folder as a run leaves it; its summary says what no trial tells."""
+    folder.mkdir(parents=True, exist_ok=True)
+    Origin.now("python run.py seed=3", "dgp", config).begin(folder, fresh=False)
+    with TrialLog(folder / "trials.jsonl") as log:
+        log.task(result.task, result.space)
+        for trial in result.trials:
+            log.trial(trial)
+    summary = summarise(
+        [result],
+        workload="toy",
+        model="dgp",
+        hardware=toys.HARDWARE,
+        seed=3,
+        pretrain_s=1.5,
+        sources=[result],
+        untuned_latency_ms=30.0,
+        latency_ms=10.0,
+    )
+    if complete:
+        summary.write(folder / "summary.json")
+    return summary
+
+
+def test_summary_is_read_back_from_the_trials(tmp_path):
+    result = toys.tuned(TASK, SPACE, 12, seed=0, n_set=8)
+    summary = finished(tmp_path, result)
+    run = Run.read(tmp_path)
+    assert run.summary == summary
+    assert run.results == (result,) or run.results[0].trials == result.trials
+    assert run.origin is not None
+    assert run.origin.command == "python run.py seed=3"
+
+
+def test_unfinished_run_is_read_too(tmp_path):
+    finished(tmp_path, toys.tuned(TASK, SPACE, 12, seed=0), complete=False)
+    summary = Run.read(tmp_path).summary
+    assert (summary.workload, summary.model, summary.seed) == ("toy", "dgp", 3)
+    assert summary.trials == 12
+    assert summary.latency_ms is None
+
+
+def test_schedule_that_computed_something_wrong_is_not_the_best(tmp_path):
+    result = toys.tuned(TASK, SPACE, 12, seed=0)
+    best = best_trial(result.trials)
+    assert best is not None
+    verdict = best.replace(status=Status.WRONG_RESULT, stage=CHECK, error="wrong")
+    finished(tmp_path, dataclasses.replace(result, trials=(*result.trials, verdict)))
+    run = Run.read(tmp_path)
+    assert run.summary.trials == 12
+    assert run.summary.tasks[0].best_key != best.config
+    assert run.results[0].trials[result.trials.index(best)].status is Status.WRONG_RESULT
+
+
+@pytest.mark.parametrize(
+    ("change", "complete"),
+    [
+        ({}, True),
+        ({"tracking": {"mode": "disabled"}, "fresh": False, "cache": "elsewhere"}, True),
+        ({"seed": 4}, False),
+        ({"budget": {"trials": 7}}, False),
+    ],
+)
+def test_run_is_complete_for_what_it_was_told(change, complete, tmp_path):
+    finished(tmp_path, toys.tuned(TASK, SPACE, 4, seed=0))
+    assert is_complete(tmp_path, {**CONFIG, **change}) == complete
+
+
+def test_run_without_a_summary_or_an_origin_is_not_complete(tmp_path):
+    finished(tmp_path / "a", toys.tuned(TASK, SPACE, 4, seed=0), complete=False)
+    assert not is_complete(tmp_path / "a", CONFIG)
+    finished(tmp_path / "b", toys.tuned(TASK, SPACE, 4, seed=0))
+    (tmp_path / "b" / "run.json").unlink()
+    assert not is_complete(tmp_path / "b", CONFIG)
+
+
+def test_run_is_not_complete_once_its_network_has_changed(tmp_path):
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"one")
+    config = {**CONFIG, "workload": {"name": "onnx", "path": str(model)}}
+    finished(tmp_path / "run", toys.tuned(TASK, SPACE, 4, seed=0), config)
+    assert is_complete(tmp_path / "run", config)
+    model.write_bytes(b"another")
+    assert not is_complete(tmp_path / "run", config)
+
+
+@pytest.mark.parametrize(
+    ("change", "fresh", "kept"), [({}, False, True), ({"seed": 4}, False, False), ({}, True, False)]
+)
+def test_summary_of_another_run_does_not_stay(change, fresh, kept, tmp_path):
+    finished(tmp_path, toys.tuned(TASK, SPACE, 4, seed=0))
+    Origin.now("again", "dgp", {**CONFIG, **change}).begin(tmp_path, fresh=fresh)
+    assert (tmp_path / "summary.json").exists() == kept
+
+
+def test_tasks_of_one_name_are_told_apart_by_their_keys():
+    results = [toys.tuned(toys.dense(rows), SPACE, 2, seed=0) for rows in (4, 8)]
+    assert labels(results) == [result.task.key for result in results]
+    assert labels(results[:1]) == [results[0].task.name]
+
+
+def test_runs_are_found_below_a_folder_and_none_is_an_error(tmp_path):
+    for name in ("b", "a/x"):
+        finished(tmp_path / "runs" / name, toys.tuned(TASK, SPACE, 2, seed=0))
+    folders = [tmp_path / "runs" / name for name in ("a/x", "b")]
+    assert find_runs([tmp_path / "runs", folders[1]]) == folders
+    with pytest.raises(ValueError, match="no run in"):
+        find_runs([tmp_path / "elsewhere"])
+    with pytest.raises(ValueError, match=r"holds no trials\.jsonl"):
+        Run.read(tmp_path)
