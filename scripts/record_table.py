@@ -43,13 +43,12 @@ SHARE = 4
 BEST = 8
 """So many of the best are mutated."""
 
-MODEL = XGBConfig(trees=200, rate=0.1, folds=0, nthread=4)
+MODEL = XGBConfig(trees=200, rate=0.1, folds=0)
 
 LAYERS = [
     *(conv(size, channels, channels) for size, channels in ((56, 64), (28, 128), (14, 256))),
     conv(7, 512, 512),
     conv(28, 128, 256, 3, 2),
-    conv(28, 128, 256, 1),
     conv(14, 512, 512, 1),
     conv(56, 64, 128, 1, 2),
     conv(224, 3, 64, 7, 2),
@@ -57,7 +56,6 @@ LAYERS = [
     depthwise(14, 512),
     depthwise(56, 128, 3, 2),
     dense(512, 1000),
-    dense(1024, 1000),
 ]
 """Layers as ResNet, VGG, MobileNet and AlexNet have them, of none of the shapes of the shipped
 history, so that a table can be a new task to what learns from that."""
