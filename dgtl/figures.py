@@ -56,7 +56,12 @@ TUNING_SET = "tuning_set"
 AXES = {"trials": "trial", "search": "search time of the task [s]"}
 """What curves are drawn over, and how the axis is called."""
 
-PARTS = (("build", style.BLUE, ""), ("run", style.ORANGE, "///"), ("model", style.GREEN, "..."))
+PARTS = (
+    ("build", style.BLUE, ""),
+    ("run", style.ORANGE, "///"),
+    ("other", style.GREY, "\\\\\\"),
+    ("model", style.GREEN, "..."),
+)
 """Parts of the search time, with the colour and the hatching of their bars."""
 
 
@@ -173,16 +178,18 @@ def predictions(results: Sequence[SourceTask]) -> Figure | None:
 
 
 def time_shares(trials: Sequence[Trial]) -> NDArray[np.float64]:
-    """Search time of trials [s] as [build, run, model], which add up to it.
+    """Search time of trials [s] as [build, run, other, model], which add up to it.
 
-    Builds run side by side and beside runs: the wall clock of both is dealt to them in proportion
-    to their own seconds.
+    Where builds run side by side, their own seconds and those of runs exceed the wall clock, which
+    is dealt to them in proportion. Where they fall short of it, the rest is other: transfers,
+    waiting, and whatever a recorded log does not tell.
     """
     build_s, run_s = sum(t.build_s for t in trials), sum(t.run_s for t in trials)
     wall_s, own_s = sum(t.wall_s for t in trials), build_s + run_s
-    build_share = build_s / own_s if own_s > 0 else 0.0
+    scale = min(1.0, wall_s / own_s) if own_s > 0 else 0.0
+    other_s = wall_s - scale * own_s
     model_s = sum(t.model_s for t in trials)
-    return np.array([wall_s * build_share, wall_s * (1 - build_share), model_s])
+    return np.array([scale * build_s, scale * run_s, other_s, model_s])
 
 
 def search_time(results: Sequence[SourceTask]) -> Figure:
@@ -206,7 +213,7 @@ def search_time(results: Sequence[SourceTask]) -> Figure:
     panel.set_xlabel("search time [s]")
     style.tidy(panel)
     panel.tick_params(axis="y", length=0)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=style.FONT - 1, frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=style.FONT - 1, frameon=False)
     return figure
 
 

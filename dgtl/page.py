@@ -38,14 +38,16 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
   gap: .8rem; align-items: start; }
 figure { margin: 0; }
 .figures > figure { max-width: 34rem; }
+.figures, .scroll { margin: .6rem 0 1rem; }
 figure img { width: 100%; height: auto; display: block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
 th, td { padding: .22rem .7rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 1px solid #555; font-weight: 600; }
+th { border-bottom: 1px solid #555; font-weight: 600; white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
-td.long { white-space: normal; min-width: 17rem; text-align: left; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+td.long { white-space: normal; min-width: 22rem; text-align: left; }
 details { margin: .8rem 0; }
 summary { cursor: pointer; }
 @media print { body { max-width: none; font-size: 11px; } figure, tr { break-inside: avoid; } }

@@ -68,7 +68,7 @@ def _facts(run: Run) -> dict[str, str]:
     facts["hardware"] = f"{hardware.name}, {hardware.num_cores} cores"
     facts["target"] = hardware.target
     if origin is not None:
-        facts["date"] = origin.date
+        facts["date"] = _date(datetime.fromisoformat(origin.date).timestamp())
     if measured and not run.replayed:
         facts["measured"] = f"{_date(min(measured))} to {_date(max(measured))}"
     if run.replayed:
@@ -134,7 +134,8 @@ def _standing(page: Page, run: Run) -> None:
         ["mean", *(f"{value:.3f}" for value in at.mean(axis=0))],
         ["worst task", *(f"{value:.3f}" for value in at.min(axis=0))],
     ]
-    page.table(["best so far / best, after trials", *map(str, counts)], rows)
+    first = "best so far / best, after trials"
+    page.table([first, *map(str, counts)], rows, texts=(first,))
 
 
 def _predictions(page: Page, run: Run) -> None:
@@ -161,22 +162,26 @@ def _search_time(page: Page, run: Run) -> None:
     summary = run.summary
     page.heading(
         "Where the search time went",
-        "Builds run side by side, so that their seconds add up to more than the clock's; bars show "
-        "the clock, dealt to builds and runs in proportion. Pre-training is not in the search "
-        "time.",
+        "Builds run side by side, so that their own seconds add up to more than the clock's, which "
+        "is dealt to builds and runs in proportion; other is waiting, and what a recorded log does "
+        "not tell. Pre-training is not in the search time.",
     )
     total = np.sum([figures.time_shares(r.trials) for r in run.results], axis=0)
-    own = (summary.build_s, summary.run_s, summary.model_s)
-    whats = ("building", "running on the hardware", "cost model and search")
+    own = (summary.build_s, summary.run_s, None, summary.model_s)
+    whats = ("building", "running on the hardware", "other", "cost model and search")
     whole = summary.search_s if summary.search_s > 0 else 1.0
     rows = [
-        [what, duration(clock), f"{clock / whole:.0%}", duration(seconds)]
+        [what, duration(clock), f"{clock / whole:.0%}", _own(seconds)]
         for what, clock, seconds in zip(whats, total, own, strict=True)
     ]
     rows.append(["search time", duration(summary.search_s), "100%", ""])
     rows.append(["pre-training, before it", duration(summary.pretrain_s), "", ""])
     page.table(["part", "clock", "share", "own seconds"], rows, texts=("part",))
-    page.figures({"search time of each task": figures.search_time(run.results)})
+    page.figures({"search time": figures.search_time(run.results)})
+
+
+def _own(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)
 
 
 def _schedules(page: Page, run: Run) -> None:
@@ -227,4 +232,4 @@ def _limit_gflops(run: Run) -> float | None:
 
 
 def _date(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(sep=" ", timespec="minutes")
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M} UTC"

@@ -27,8 +27,8 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = COLOURS = (
     "#000000",
 )
 DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 1)), (0, (1, 1)))
-BAND, EDGE = "#EEEEEE", "#555555"
-"""Grey of an area behind the data, and of lines that only guide the eye."""
+BAND, GREY, EDGE = "#EEEEEE", "#B0B0B0", "#555555"
+"""Of an area behind the data, of what is left over, and of lines that only guide the eye."""
 
 DPI = 200
 FONT = 8.0

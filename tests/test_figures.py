@@ -77,7 +77,7 @@ def test_search_seconds_end_at_the_search_time_of_the_task():
 def test_many_tasks_are_drawn_as_their_mean(tmp_path):
     results = [toys.tuned(TASK, SPACE, 4, seed=s) for s in range(MAX_PANELS + 1)]
     assert all(path.stat().st_size < 100_000 for path in draw_curves(tmp_path, results))
-    assert len(search_time(results).axes[0].patches) == 3
+    assert len(search_time(results).axes[0].patches) == 4
 
 
 @pytest.mark.parametrize("over", ["trials", "search"])
@@ -99,7 +99,14 @@ def test_share_of_a_recorded_best_is_what_it_is():
 def test_parts_of_the_search_time_add_up_to_it():
     trials = toys.tuned(TASK, SPACE, 12, seed=0).trials
     assert time_shares(trials).sum() == pytest.approx(sum(t.search_s for t in trials))
-    assert time_shares([]).tolist() == [0, 0, 0]
+    assert time_shares([]).tolist() == [0, 0, 0, 0]
+
+
+def test_time_that_a_log_does_not_tell_is_other():
+    alone = toys.trial(TASK, "0", 1.0, build_s=1.0, run_s=2.0, wall_s=5.0, model_s=0.5)
+    assert time_shares([alone]).tolist() == [1.0, 2.0, 2.0, 0.5]
+    beside = toys.trial(TASK, "0", 1.0, build_s=6.0, run_s=2.0, wall_s=4.0, model_s=0.5)
+    assert time_shares([beside]).tolist() == [3.0, 1.0, 0.0, 0.5]
 
 
 def test_predictions_are_drawn_where_trials_have_them():
