@@ -1,7 +1,7 @@
 """Compares the methods that searched the same recorded tables.
 
-    python run.py -m model=dgp,autotvm,chameleon,gga,xgb_transfer,random hardware=replay \\
-        workload=tables seed=range(0,5)
+    python run.py -m model=dgp,autotvm,chameleon,gga,xgb_transfer,metaschedule,random \\
+        hardware=replay workload=tables seed=range(0,5)
     python -m experiments.compare
 
 Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),

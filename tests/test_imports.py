@@ -45,7 +45,7 @@ CORNERS = {
     "tf_keras": {"dgtl/models/dgp", "baselines/ppo"},
     "gpflow": {"dgtl/models/dgp"},
     "gpflux": {"dgtl/models/dgp"},
-    "tvm": {"dgtl/tvm/", "dgtl/experiment.py", "baselines/metaschedule.py"},
+    "tvm": {"dgtl/tvm/", "dgtl/experiment.py"},
     "wandb": {"dgtl/tracking.py"},
     "hydra": {"dgtl/experiment"},
     "omegaconf": {"dgtl/experiment"},
