@@ -26,7 +26,7 @@ from dgtl.progress import Progress
 from dgtl.records import CHECK, best_trial
 from dgtl.report import print_summary
 from dgtl.report_html import write_report
-from dgtl.runs import is_complete
+from dgtl.runs import Run, is_complete
 from dgtl.summary import Summary, summarise
 from dgtl.tuner import Problem, tune
 from dgtl.tvm import deploy, networks
@@ -154,8 +154,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             latency_ms=tuned.latency_ms,
         )
         summary.write(folder / "summary.json")
-        write_report(folder)
-        begun.tracker.summary(summary)
+        done = Run.read(folder)
+        write_report(done)
+        begun.tracker.end(done)
     print_summary(summary, folder)
     return summary
 

@@ -24,6 +24,7 @@ from dgtl.progress import Progress
 from dgtl.replay import PoolProblem, PoolSpace
 from dgtl.report import print_summary
 from dgtl.report_html import write_report
+from dgtl.runs import Run
 from dgtl.summary import Summary, summarise
 from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
 from dgtl.tuner import Problem, tune
@@ -84,8 +85,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         summary.write(folder / "summary.json")
         outside = _outside(search.results, read)
         _write_replay(folder, config, begun.budget, folds, read, outside)
-        write_report(folder)
-        begun.tracker.summary(summary)
+        done = Run.read(folder)
+        write_report(done)
+        begun.tracker.end(done)
     print_summary(summary, folder)
     print(_said(cfg.hardware.outside, outside, summary.trials))
     return summary
@@ -132,7 +134,7 @@ class _Search:
         progress: Progress,
     ):
         self._cfg, self._budget, self._earlier = cfg, begun.budget, begun.earlier
-        self._log, self._progress, self._tracker = log, progress, begun.tracker
+        self._log, self._progress = log, progress
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
         trials = [trial for table in read.tables for trial in table.trials]
@@ -179,7 +181,6 @@ class _Search:
         def on_trial(trial: Trial) -> None:
             self._log.trial(trial)
             self._progress.trial(trial, problem.gflops(trial) if trial.ok else None)
-            self._tracker.trial(table.task, trial)
 
         seed = np.random.SeedSequence([int(self._cfg.seed), self._number[table.task.key]])
         tuner = method.tuner(problem, seed)

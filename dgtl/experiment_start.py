@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from dgtl.history import History
 from dgtl.runs import Origin
-from dgtl.tracking import Tracker
+from dgtl.tracking import Tracker, run_name
 from dgtl.tuner import Budget
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def start(cfg: DictConfig, folder: Path) -> Start:
         project=cfg.tracking.project,
         group=cfg.tracking.group,
         job_type=method.name,
+        name=run_name(cfg.workload.name, method.name, cfg.seed),
         config=config,
     )
     return Start(config, method, budget, log_path, earlier, tracker)

@@ -15,32 +15,26 @@ from dgtl import figures, metrics
 from dgtl.page import Page
 from dgtl.progress import duration
 from dgtl.records import best_trial
-from dgtl.runs import Run, labels
+from dgtl.runs import labels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dgtl.history import SourceTask
+    from dgtl.runs import Run
 
 KNOBS_WITHOUT_A_CHOICE = 1
 """A knob with so many options says nothing about a schedule."""
 
 
-def write_report(folder: Path) -> Path:
-    """Draws the curves of a run and writes its ``report.html``.
-
-    Args:
-        folder: of the run, finished or not.
+def write_report(run: Run) -> Path:
+    """Draws the curves of a run, finished or not, into its folder and writes ``report.html``.
 
     Returns:
         The report.
-
-    Raises:
-        ValueError: there are no trials, or they cannot be used.
     """
-    run = Run.read(folder)
-    figures.draw_curves(folder, run.results)
-    path = folder / "report.html"
+    figures.draw_curves(run.folder, run.results)
+    path = run.folder / "report.html"
     _page(run).write(path)
     return path
 

@@ -24,9 +24,10 @@ def main() -> None:
     args = parser.parse_args()
     try:
         for folder in find_runs(args.folders):
+            run = Run.read(folder)
             if (folder / "summary.json").exists():
-                Run.read(folder).summary.write(folder / "summary.json")
-            print(write_report(folder), flush=True)
+                run.summary.write(folder / "summary.json")
+            print(write_report(run), flush=True)
     except ValueError as error:
         sys.exit(f"report: {error}")
 

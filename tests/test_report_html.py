@@ -15,7 +15,7 @@ from dgtl.figures import MAX_PANELS
 from dgtl.history import SourceTask, TrialLog
 from dgtl.page import Page
 from dgtl.report_html import write_report
-from dgtl.runs import Origin
+from dgtl.runs import Origin, Run
 
 ROOT = Path(__file__).parents[1]
 TASK = toys.dense()
@@ -60,13 +60,17 @@ def write(folder: Path, results: list[SourceTask], **config) -> Path:
     return folder
 
 
+def report_of(folder: Path) -> Path:
+    return write_report(Run.read(folder))
+
+
 def results(n: int = 2) -> list[SourceTask]:
     tasks = [dataclasses.replace(toys.dense(4 + i), name=f"fused_<{i}>") for i in range(n)]
     return [toys.tuned(task, toys.space_of(task), 10, seed=0, n_set=6) for task in tasks]
 
 
 def test_report_needs_no_network_and_no_script(tmp_path):
-    tags = parsed(write_report(write(tmp_path, results())))
+    tags = parsed(report_of(write(tmp_path, results())))
     assert not {"script", "link", "iframe"} & {tag for tag, _ in tags.found}
     for tag, attributes in tags.found:
         assert "href" not in attributes
@@ -77,7 +81,7 @@ def test_report_needs_no_network_and_no_script(tmp_path):
 
 def test_report_holds_origin_and_best_schedules(tmp_path):
     found = results()
-    words = " ".join(parsed(write_report(write(tmp_path, found))).words)
+    words = " ".join(parsed(report_of(write(tmp_path, found))).words)
     assert "python run.py workload=toy" in words
     assert "toy-cpu, 4 cores" in words
     for result in found:
@@ -88,15 +92,15 @@ def test_report_holds_origin_and_best_schedules(tmp_path):
 
 
 def test_share_of_the_limit_is_given_where_the_limit_is_known(tmp_path):
-    without = write_report(write(tmp_path / "a", results()))
-    with_limit = write_report(write(tmp_path / "b", results(), hardware={"limit_gflops": 100.0}))
+    without = report_of(write(tmp_path / "a", results()))
+    with_limit = report_of(write(tmp_path / "b", results(), hardware={"limit_gflops": 100.0}))
     assert "of the limit" not in without.read_text()
     assert "of the limit" in with_limit.read_text()
 
 
 def test_predictions_are_shown_where_there_are_any(tmp_path):
     found = results()
-    assert "RMSE" not in write_report(write(tmp_path / "a", found)).read_text()
+    assert "RMSE" not in report_of(write(tmp_path / "a", found)).read_text()
     guessed = [
         dataclasses.replace(
             r,
@@ -107,11 +111,11 @@ def test_predictions_are_shown_where_there_are_any(tmp_path):
         )
         for r in found
     ]
-    assert "1.00 in log2" in write_report(write(tmp_path / "b", guessed)).read_text()
+    assert "1.00 in log2" in report_of(write(tmp_path / "b", guessed)).read_text()
 
 
 def test_many_tasks_are_two_means_and_a_table(tmp_path):
-    tags = parsed(write_report(write(tmp_path, results(MAX_PANELS + 1))))
+    tags = parsed(report_of(write(tmp_path, results(MAX_PANELS + 1))))
     assert len([1 for tag, _ in tags.found if tag == "img"]) == 3
     rows = re.findall("fused_&lt;", (tmp_path / "report.html").read_text())
     assert len(rows) == MAX_PANELS + 1
@@ -119,7 +123,7 @@ def test_many_tasks_are_two_means_and_a_table(tmp_path):
 
 def test_task_of_which_everything_failed_is_reported(tmp_path):
     trials = tuple(toys.trial(TASK, key, None) for key in SPACE.keys(SPACE.at(range(3))))
-    report = write_report(write(tmp_path, [SourceTask(TASK, SPACE, trials)]))
+    report = report_of(write(tmp_path, [SourceTask(TASK, SPACE, trials)]))
     assert "all failed" in report.read_text()
 
 

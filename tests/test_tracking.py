@@ -1,5 +1,6 @@
 """W&B runs are complete offline, and W&B never costs a run anything but a warning line."""
 
+import dataclasses
 import json
 import logging
 import os
@@ -12,8 +13,14 @@ from pathlib import Path
 import pytest
 import toys
 
+from dgtl.history import TrialLog
+from dgtl.runs import Origin, Run
 from dgtl.summary import summarise
 from dgtl.tracking import Tracker
+from dgtl.tracking_offline import not_uploaded, rebuild
+
+ROOT = Path(__file__).parents[1]
+PICTURE = ROOT / "docs" / "images" / "resnet18_curves.png"
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
@@ -110,9 +117,124 @@ def test_offline_run_holds_config_group_and_job_type(offline_run):
 
 def test_steps_are_counted_by_trial_and_the_last_trial_is_no_summary(offline_run):
     metrics = [r.metric for r in offline_run if r.HasField("metric")]
-    assert {m.step_metric for m in metrics if m.glob_name == "*"} == {"trial"}
-    assert metrics
+    axis = {m.glob_name or m.name: m.step_metric for m in metrics}
+    rows = [values(r.history.item) for r in offline_run if r.HasField("history")]
+    reported = {name for row in rows for name in row if not name.startswith("_")}
+    assert {axis[name] for name in reported - {"trial"}} == {"trial"}
     assert all(m.summary.none for m in metrics)
+
+
+def finished(folder: Path, *, replayed: bool) -> Run:
+    """A run of two tasks, with predictions that are twice too high."""
+    results = []
+    for rows in (4, 8):
+        task = dataclasses.replace(toys.dense(rows), name=f"dense_{rows}")
+        result = toys.tuned(task, toys.space_of(task), rows, seed=0)
+        trials = [
+            t.replace(predicted_gflops=2 * task.gflops(t.latency_s) if t.ok else None)
+            for t in result.trials
+        ]
+        results.append(dataclasses.replace(result, trials=tuple(trials)))
+    folder.mkdir()
+    config = {"workload": {"name": "toy"}, "seed": 7}
+    Origin.now("python run.py", "dgp", config).begin(folder, fresh=False)
+    with TrialLog(folder / "trials.jsonl") as log:
+        for result in results:
+            log.task(result.task, result.space)
+            for trial in result.trials:
+                log.trial(trial)
+    if replayed:
+        best = {r.task.key: 2 * float(r.gflops().max()) for r in results}
+        (folder / "replay.json").write_text(json.dumps({"best_gflops": best}))
+    Run.read(folder).summary.write(folder / "summary.json")
+    (folder / "curves_trials.png").write_bytes(PICTURE.read_bytes())
+    return Run.read(folder)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["live", "replayed"])
+def rebuilt_run(request, tmp_path_factory):
+    """A run that was not tracked, and the records that `rebuild` makes of its trials."""
+    folder = tmp_path_factory.mktemp("rebuilt") / "run"
+    run = finished(folder, replayed=request.param)
+    path = rebuild(run)
+    assert path == not_uploaded(folder)
+    return run, only_run(folder)
+
+
+def test_rebuilt_run_holds_the_numbers_of_summary_json(rebuilt_run):
+    run, found = rebuilt_run
+    summary = {}
+    for record in found:
+        summary |= values(record.summary.update)
+    expected = json.loads((run.folder / "summary.json").read_text())
+    for name in expected.keys() - {"tasks"}:
+        assert summary[name] == expected[name], name
+    tasks = summary.get("tasks") or {
+        name.removeprefix("tasks."): task for name, task in summary.items() if "tasks." in name
+    }
+    assert list(tasks.values()) == expected["tasks"]
+    assert summary["rmse_log2"] == pytest.approx(1.0)
+
+
+def test_rebuilt_run_holds_curves_of_all_tasks_row_by_row(rebuilt_run):
+    run, found = rebuilt_run
+    rows = [values(r.history.item) for r in found if r.HasField("history")]
+    curves = [row for row in rows if "task_trial" in row]
+    assert [row["task_trial"] for row in curves] == list(range(1, 9))
+    for result in run.results:
+        best = [row[f"best/{result.task.name}"] for row in curves[: len(result.trials)]]
+        assert best == sorted(best)
+        assert best[-1] == pytest.approx(result.gflops().max())
+    assert curves[-1]["mean_share_of_best"] == pytest.approx(0.5 if run.replayed else 1.0)
+    assert curves[-1]["mean_search_s"] == pytest.approx(run.summary.search_s / 2)
+    one_by_one = [row for row in rows if "status" in row]
+    assert len(one_by_one) == (0 if run.replayed else run.summary.trials)
+    assert [row.get("trial") for row in curves][-1] == (12 if run.replayed else None)
+
+
+def test_rebuilt_run_holds_table_picture_group_and_job_type(rebuilt_run):
+    _, found = rebuilt_run
+    logged = {}
+    for record in found:
+        # Of the summary, not only of the series: that is where W&B looks for tables.
+        logged |= values(record.summary.update)
+    assert logged["task_table.nrows"] == 2
+    assert logged["curves_trials.format"] == "png"
+    (run,) = [r.run for r in found if r.HasField("run")]
+    assert (run.run_group, run.job_type, run.display_name) == ("toy", "dgp", "dgp toy seed 7")
+    assert values(run.config.update)["seed"] == 7
+
+
+def test_only_the_last_run_of_a_finished_folder_is_uploaded_and_once(tmp_path):
+    assert not_uploaded(tmp_path) is None
+    for name in ("offline-run-20260101_000000-b", "offline-run-20260102_000000-a"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    assert not_uploaded(tmp_path) is None
+    (tmp_path / "summary.json").touch()
+    last = not_uploaded(tmp_path)
+    assert last is not None
+    assert last.name.endswith("-a")
+    (last / "run-a.wandb.synced").touch()
+    assert not_uploaded(tmp_path) is None
+
+
+def test_upload_without_a_login_is_one_line(tmp_path):
+    finished(tmp_path / "run", replayed=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
+    environment |= {"HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")}
+    script = str(ROOT / "scripts" / "sync_tracking.py")
+    done = subprocess.run(
+        [sys.executable, script, "--rebuild", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("rebuilt ")
+    assert done.stderr.splitlines() == [
+        "sync_tracking: not logged in to W&B: wandb login, then the same command again"
+    ]
 
 
 @pytest.mark.parametrize(("failing", "code"), [(False, 0), (True, 1)])
