@@ -1,6 +1,7 @@
 """A replay runs every method on recorded tables, and the same seed gives the same trials."""
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 import toys
 from hydra import compose, initialize_config_dir
+from offline_runs import only_run, values
+from omegaconf import OmegaConf
 
 from dgtl import experiment_replay
 from dgtl.history import History, TrialLog
@@ -108,6 +111,42 @@ def test_the_command_line_gives_the_same_trials(table, tmp_path):
     assert "confined to the recorded configurations" in done.stdout
 
 
+def sweep(table: Path, folder: Path) -> list[str]:
+    """The last lines of a sweep over two seeds, with the folder left out."""
+    command = [sys.executable, str(ROOT / "run.py"), "-m", f"hydra.sweep.dir={folder}"]
+    command += ["hydra.sweep.subdir=${seed}", "seed=0,1"]
+    command += arguments(table, folder, "model=random", "budget.trials=6")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    known = ("already complete", "Results in")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(known)]
+    return [line.replace(str(folder), "").split(" (")[0] for line in lines]
+
+
+def test_a_sweep_started_again_skips_what_is_complete_and_goes_on_with_the_rest(table, tmp_path):
+    assert sweep(table, tmp_path) == ["Results in /0", "Results in /1"]
+    whole = outcomes(tmp_path / "1")
+    (tmp_path / "1" / "summary.json").unlink()
+    log = tmp_path / "1" / "trials.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:9]))
+    assert sweep(table, tmp_path) == ["already complete: /0", "Results in /1"]
+    assert outcomes(tmp_path / "1") == whole
+    assert (tmp_path / "1" / "report.html").exists()
+
+
+def test_every_job_of_the_shipped_sweep_is_a_configuration():
+    sweep = OmegaConf.to_container(OmegaConf.load(ROOT / "sweep.yaml"))
+    assert (ROOT / sweep["program"]).exists()
+    assert sweep["command"][-1] == "${args_no_hyphens}"
+    values = [p.get("values", [p.get("value")]) for p in sweep["parameters"].values()]
+    names = list(sweep["parameters"])
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for job in itertools.product(*values):
+            cfg = compose("config", [f"{n}={v}" for n, v in zip(names, job, strict=True)])
+            assert cfg.hardware.kind == "replay"
+            assert cfg.tracking.mode == "online"
+
+
 def test_trials_are_the_recorded_ones_and_their_seconds_the_clock(table, tmp_path):
     summary = run(table, tmp_path, "model=random")
     rows = recorded(table)
@@ -162,6 +201,29 @@ def test_what_is_outside_of_the_tables_is_counted(outside, table, tmp_path, caps
     said = capsys.readouterr().out
     assert f"{len(strangers)} of {summary.trials} configurations were never recorded" in said
     assert all((t.error == "not in the recorded table") == (outside == "refuse") for t in strangers)
+
+
+def test_offline_run_holds_the_numbers_of_summary_json(table, tmp_path):
+    run(table, tmp_path, "model=random", "seed=5", "tracking=offline")
+    found, rows = {}, []
+    for record in only_run(tmp_path):
+        found |= values(record.summary.update)
+        rows.append(values(record.history.item))
+    expected = json.loads((tmp_path / "summary.json").read_text())
+    for name in expected.keys() - {"tasks"}:
+        assert found[name] == pytest.approx(expected[name]), name
+    curves = [row for row in rows if "task_trial" in row]
+    assert len(curves) == 12
+    assert curves[-1]["trial"] == expected["trials"]
+    assert 0 < curves[-1]["mean_share_of_best"] <= 1
+
+
+def test_a_run_that_fails_closes_its_tracking(table, tmp_path):
+    overrides = ("model=random", "tracking=offline", "workload.networks=[vgg16]")
+    with pytest.raises(ValueError, match="no table is left"):
+        run(table, tmp_path, *overrides)
+    exits = [r.exit.exit_code for r in only_run(tmp_path) if r.HasField("exit")]
+    assert exits == [1]
 
 
 def test_report_says_which_tables_and_folds(table, tmp_path):

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import os
-import struct
 import subprocess
 import sys
 import textwrap
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import toys
+from offline_runs import only_run, values
 
 from dgtl.history import TrialLog
 from dgtl.runs import Origin, Run
@@ -36,36 +36,6 @@ SUMMARY = summarise(
     untuned_latency_ms=30.0,
     latency_ms=10.0,
 )
-BLOCK_BYTES = 32_768
-
-
-def records(path: Path):
-    """Records of a ``.wandb`` file: LevelDB's log format after a header of seven bytes."""
-    from wandb.proto import wandb_internal_pb2 as pb
-
-    data, at, parts = path.read_bytes(), 7, b""
-    assert data.startswith(b":W&B")
-    while at + 7 <= len(data):
-        if BLOCK_BYTES - at % BLOCK_BYTES < 7:  # Too little for a header: padding.
-            at += BLOCK_BYTES - at % BLOCK_BYTES
-            continue
-        _, size, kind = struct.unpack("<IHB", data[at : at + 7])
-        parts += data[at + 7 : at + 7 + size]
-        at += 7 + size
-        if kind in (1, 4):  # A whole record, or the last part of one.
-            record = pb.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record
-
-
-def values(items) -> dict:
-    return {i.key or ".".join(i.nested_key): json.loads(i.value_json) for i in items}
-
-
-def only_run(folder: Path) -> list:
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return list(records(path))
 
 
 @pytest.fixture(scope="module")
