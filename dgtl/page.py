@@ -26,6 +26,7 @@ h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; padding-top: .6rem; border-top: 1p
 p { max-width: 52rem; margin: .4rem 0 .8rem; }
 code { font: 12.5px/1.4 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 small, figcaption, .note { color: #555; font-size: 13px; }
+figcaption { overflow-wrap: anywhere; }
 dl.facts { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 0; }
 dl.facts dt { color: #555; }
 dl.facts dd { margin: 0; overflow-wrap: anywhere; }
@@ -34,8 +35,8 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
 .numbers div { border: 1px solid #ccc; border-radius: 4px; padding: .45rem .7rem; }
 .numbers b { display: block; font-size: 1.2rem; font-variant-numeric: tabular-nums; }
 .numbers span { color: #555; font-size: 13px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
-  gap: .8rem; align-items: start; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18.5rem), 1fr));
+  gap: 1.2rem 1.6rem; align-items: start; }
 figure { margin: 0; }
 .figures > figure { max-width: 34rem; }
 .figures, .scroll { margin: .6rem 0 1rem; }
@@ -46,7 +47,7 @@ th, td { padding: .22rem .7rem; text-align: right; vertical-align: top; white-sp
   border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 1px solid #555; font-weight: 600; white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+td.text:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
 td.long { white-space: normal; min-width: 22rem; text-align: left; }
 details { margin: .8rem 0; }
 summary { cursor: pointer; }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import figures, metrics
+from dgtl import curves, figures, metrics
 from dgtl.page import Page
 from dgtl.progress import duration
 from dgtl.records import best_trial
@@ -33,7 +33,7 @@ def write_report(run: Run) -> Path:
     Returns:
         The report.
     """
-    figures.draw_curves(run.folder, run.results)
+    curves.draw_curves(run.folder, run.results)
     path = run.folder / "report.html"
     _page(run).write(path)
     return path
@@ -95,12 +95,12 @@ def _curves(page: Page, run: Run) -> None:
         "Best so far",
         "Throughput of each trial and the best up to it; the grey part is the tuning set, which "
         "the model's transfer rests on. Crosses are failures."
-        if len(run.results) <= figures.MAX_PANELS
+        if len(run.results) <= curves.MAX_PANELS
         else "",
     )
-    if len(run.results) > figures.MAX_PANELS:
+    if len(run.results) > curves.MAX_PANELS:
         best = run.recorded_best or None
-        means = {over: figures.mean_curve(run.results, over, best) for over in figures.AXES}
+        means = {over: curves.mean_curve(run.results, over, best) for over in curves.AXES}
         page.figures(
             {"over trials": means["trials"], "over the search time of a task": means["search"]}
         )
@@ -109,7 +109,7 @@ def _curves(page: Page, run: Run) -> None:
     names = labels(run.results)
     for over, folded in (("trials", ""), ("search", "The same over search time")):
         drawn = {
-            f"{name}, {_axis_words(over)}": figures.task_curve(result, over)
+            f"{name}, {_axis_words(over)}": curves.task_curve(result, over)
             for name, result in zip(names, run.results, strict=True)
         }
         page.figures(drawn, folded=folded)
@@ -121,7 +121,7 @@ def _axis_words(over: str) -> str:
 
 def _standing(page: Page, run: Run) -> None:
     """How far the mean over tasks has come at a few numbers of trials."""
-    _, shares = figures.shares_of_best(run.results, "trials", run.recorded_best or None)
+    _, shares = curves.shares_of_best(run.results, "trials", run.recorded_best or None)
     counts = [n for n in (16, 32, 64, 128, 256, 512, 1024) if n <= shares.shape[1]]
     at = shares[:, np.array(counts, dtype=int) - 1]
     rows = [
@@ -141,8 +141,8 @@ def _predictions(page: Page, run: Run) -> None:
     page.heading(
         "Predicted against measured",
         "What the model expected of each trial before it was run. The tuning set is predicted by "
-        "the model of earlier tasks, the search by the model tuned to this task; trials are those "
-        "that the model thought best, so that most lie below the line.",
+        "the model of earlier tasks, the search by the model tuned to this task. Trials are those "
+        "that the model thought best, not a random sample of the space.",
     )
     count = sum(map(len, pairs))
     caption = (

@@ -30,6 +30,9 @@ DASHES: tuple[Any, ...] = ("-", (0, (6, 1.5)), (0, (6, 1.5, 1.5, 1.5)), (0, (3, 
 BAND, GREY, EDGE = "#EEEEEE", "#B0B0B0", "#555555"
 """Of an area behind the data, of what is left over, and of lines that only guide the eye."""
 
+INCHES = (4.4, 2.9)
+"""Of a figure: at this size its letters can be read on a telephone."""
+
 DPI = 200
 FONT = 8.0
 """Of labels [pt]; ticks and titles are one smaller."""
@@ -42,6 +45,16 @@ def line(index: int) -> dict[str, Any]:
         "linestyle": DASHES[index % len(DASHES)],
         "linewidth": 1.5,
     }
+
+
+def panel(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of one panel, of this size [inches]."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    tidy(axes)
+    return figure, axes
 
 
 def tidy(panel: Axes, *, grid: bool = False) -> None:

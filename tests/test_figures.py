@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.figures import (
+from dgtl.curves import (
     MAX_PANELS,
     _small_multiples,
     draw_curves,
-    predictions,
     search_seconds,
-    search_time,
     shares_of_best,
-    time_shares,
     tuning_set_size,
 )
+from dgtl.figures import predictions, search_time, time_shares
 from dgtl.history import SourceTask
 from dgtl.style import inlined
 
@@ -126,5 +124,5 @@ def test_a_figure_of_the_same_trials_is_the_same_file():
 
 
 def test_matplotlib_is_imported_only_to_draw():
-    code = "import dgtl.figures, sys; sys.exit('matplotlib' in sys.modules)"
+    code = "import dgtl.curves, dgtl.figures, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

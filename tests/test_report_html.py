@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toys
 
-from dgtl.figures import MAX_PANELS
+from dgtl.curves import MAX_PANELS
 from dgtl.history import SourceTask, TrialLog
 from dgtl.page import Page
 from dgtl.report_html import write_report
