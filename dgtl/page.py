@@ -39,11 +39,13 @@ dl.facts dd { margin: 0; overflow-wrap: anywhere; }
   gap: 1.2rem 1.6rem; align-items: start; }
 figure { margin: 0; }
 .figures > figure { max-width: 34rem; }
+.wide { overflow-x: auto; }
+.wide > figure { max-width: 62rem; min-width: 36rem; }
 .figures, .scroll { margin: .6rem 0 1rem; }
 figure img { width: 100%; height: auto; display: block; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: .22rem .7rem; text-align: right; vertical-align: top; white-space: nowrap;
+th, td { padding: .22rem .5rem; text-align: right; vertical-align: top; white-space: nowrap;
   border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 1px solid #555; font-weight: 600; white-space: normal; vertical-align: bottom; }
 th.text, td.text { text-align: left; }
@@ -86,19 +88,22 @@ class Page:
         """A paragraph."""
         self._parts.append(f'<p class="note">{html.escape(text)}</p>')
 
-    def figures(self, figures: Mapping[str, Figure], *, folded: str = "") -> None:
+    def figures(
+        self, figures: Mapping[str, Figure], *, folded: str = "", wide: bool = False
+    ) -> None:
         """Figures with their captions, side by side as far as they fit.
 
         Args:
             figures: by caption, which is also what is read where it cannot be seen.
             folded: heading of a part that is closed at first; open if empty.
+            wide: each takes the whole width; a narrow screen scrolls it sideways.
         """
         shown = []
         for caption, figure in figures.items():
             words = html.escape(caption)
             image = f'<img src="{style.inlined(figure)}" alt="{words}">'
             shown.append(f"<figure>{image}<figcaption>{words}</figcaption></figure>")
-        block = f'<div class="figures">{"".join(shown)}</div>'
+        block = f'<div class="{"wide" if wide else "figures"}">{"".join(shown)}</div>'
         if folded:
             summary = f"<summary>{html.escape(folded)}</summary>"
             block = f"<details>{summary}{block}</details>"

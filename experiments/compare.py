@@ -5,11 +5,11 @@
     python -m experiments.compare
 
 Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),
-``compare.md`` and the curves to ``results/``. Every method is judged at equal trials and at equal
-seconds of simulated search time; failures cost theirs. Of a table, quality is throughput as a
-fraction of its best. Scores are those of `dgtl.metrics.performance_score`, against the expected
-curve of random search on the table, up to where that is as good as done. Intervals are of 95 %,
-by a bootstrap over tables; differences to the reference are paired by table and seed.
+``compare.md``, ``compare.html`` and the curves to ``results/``. Every method is judged at equal
+trials and at equal seconds of simulated search time; failures cost theirs. Of a table, quality is
+throughput as a fraction of its best. Scores are those of `dgtl.metrics.performance_score`, against
+the expected curve of random search on the table, up to where that is as good as done. Intervals are
+of 95 %, by a bootstrap over tables; differences to the reference are paired by table and seed.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ from dgtl import metrics, style
 from dgtl.history import History
 from dgtl.summary import Summary
 from dgtl.tables import read_tables
+from experiments.compare_report import (
+    COUNTS,
+    draw,
+    markdown,
+    remark,
+    table_of_methods,
+    write_page,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from dgtl.history import SourceTask
-    from dgtl.metrics import Interval
-
-COUNTS = (16, 32, 64, 128, 256)
-"""Trials at which methods are compared."""
 
 SILENT = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
 """Choices that do not make another method: told otherwise, or not of its results."""
@@ -206,134 +208,6 @@ def read_searches(methods: dict[str, list[Run]]) -> tuple[dict[str, Table], list
     return tables, searches
 
 
-def intervals(searches: Sequence[Search], model: str, reference: str) -> dict[str, Interval]:
-    """Mean scores of a method, by trials and by seconds, and their paired differences."""
-    rng = np.random.default_rng(0)
-    own = {(s.table, s.seed): s for s in searches if s.model == model}
-    other = {(s.table, s.seed): s for s in searches if s.model == reference}
-    pairs = sorted(own.keys() & other.keys())
-    found = {}
-    for name in ("score", "score_timed"):
-        values = [getattr(search, name) for search in own.values()]
-        found[name] = metrics.bootstrap(values, [table for table, _ in own], rng)
-        if pairs:
-            gains = [getattr(own[p], name) - getattr(other[p], name) for p in pairs]
-            found[f"{name}_gain"] = metrics.bootstrap(gains, [table for table, _ in pairs], rng)
-    return found
-
-
-def markdown(
-    methods: dict[str, list[Run]],
-    tables: dict[str, Table],
-    searches: Sequence[Search],
-    reference: str,
-) -> str:
-    """The comparison as a table with what it rests on, best score first."""
-    report = next(iter(methods.values()))[0].report
-    n = len(next(iter(tables.values())).baseline)
-    counts = [count for count in COUNTS if count <= n]
-    found = {model: intervals(searches, model, reference) for model in methods}
-    header = [
-        "method",
-        "seeds",
-        *(f"best at {count}" for count in counts),
-        "score",
-        f"minus {reference}",
-        "score in time",
-        f"minus {reference}",
-        "trials",
-        "search [s]",
-        "pre-training [s]",
-    ]
-    lines = [header, ["---"] * len(header)]
-    for model in sorted(methods, key=lambda model: -found[model]["score"].mean):
-        own = [search for search in searches if search.model == model]
-        summaries = [run.summary for run in methods[model]]
-        at = [f"{np.mean([search.curve[count - 1] for search in own]):.3f}" for count in counts]
-        scores = [_text(found[model].get(name)) for name in ("score", "score_gain")]
-        scores += [_text(found[model].get(name)) for name in ("score_timed", "score_timed_gain")]
-        lines.append(
-            [
-                model,
-                str(len(summaries)),
-                *at,
-                *scores,
-                f"{np.mean([search.trials for search in own]):.0f}",
-                f"{np.mean([search.search_s for search in own]):.0f}",
-                f"{np.mean([summary.pretrain_s for summary in summaries]):.0f}",
-            ]
-        )
-    expected = [np.mean([t.baseline[count - 1] for t in tables.values()]) for count in counts]
-    random = ["expected of random search", "", *(f"{value:.3f}" for value in expected), "0", ""]
-    lines.append([*random, "0", "", *[""] * 3])
-    outside = sum(run.report["asked_outside"] for same in methods.values() for run in same)
-    trials = sum(run.summary.trials for same in methods.values() for run in same)
-    answer = {
-        "pool": "every search was confined to the recorded configurations",
-        "nearest": f"{outside} of {trials} trials were of configurations never recorded, answered "
-        "by the nearest recorded one",
-        "refuse": f"{outside} of {trials} trials were of configurations never recorded: refused, "
-        "at no cost",
-    }[report["outside"]]
-    note = (
-        f"{len(tables)} tables of {report['hardware']}, left out by {report['leave_out']}; "
-        f"{answer}. Means over tables and seeds; best: throughput as a fraction of the table's "
-        "best after so many trials. Score: 0 is random search, 1 an oracle; in brackets the 95 % "
-        "interval of a bootstrap over tables. Pre-training is not in the search time, and short "
-        "where an earlier run left its model."
-    )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}\n"
-
-
-def _text(interval: Interval | None) -> str:
-    if interval is None:
-        return ""
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def draw(tables: dict[str, Table], searches: Sequence[Search], path: Path) -> None:
-    """Best so far over trials and over search time, means over tables and seeds."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    by_trials, by_seconds = figure.subplots(1, 2, sharey=True)
-    counts = np.arange(1, len(next(iter(tables.values())).baseline) + 1)
-    mean_trial_s = float(np.mean([table.trial_s for table in tables.values()]))
-    models = list(dict.fromkeys(search.model for search in searches))
-    rng = np.random.default_rng(0)
-    for panel, name, random, x in (
-        (by_trials, "curve", "baseline", counts),
-        (by_seconds, "timed", "timed", counts * mean_trial_s),
-    ):
-        for i, model in enumerate(models):
-            own = [search for search in searches if search.model == model]
-            curves = np.array([getattr(search, name) for search in own])
-            band = metrics.bootstrap(curves, [search.table for search in own], rng, draws=1000)
-            look = style.line(i)
-            panel.plot(x, band.mean, label=model, **look)
-            panel.fill_between(x, band.low, band.high, color=look["color"], alpha=0.12, linewidth=0)
-        expected = np.mean([getattr(table, random) for table in tables.values()], axis=0)
-        panel.plot(x, expected, ":", color=style.EDGE, label="expected of random search")
-        style.tidy(panel, grid=True)
-        # Half of the story is in the first tenth of the trials.
-        panel.set_xscale("log")
-        panel.set_xlim(x[0], x[-1])
-    ticks = [1, 2, 4, 8, *COUNTS]
-    by_trials.set_xticks(ticks, [str(tick) for tick in ticks], minor=False)
-    by_trials.set_xlim(1, counts[-1])
-    by_trials.set_xlabel("trials")
-    by_trials.set_ylabel("best so far / best of the table")
-    by_seconds.set_xlabel("search time [s], tables scaled to the same mean trial")
-    figure.legend(
-        *by_trials.get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=4,
-        fontsize=8,
-        frameon=False,
-    )
-    style.save(figure, path)
-
-
 def compare(folder: Path, out: Path, reference: str) -> str:
     """Compares all runs below ``folder``, writes the results to ``out``, and returns the table.
 
@@ -344,7 +218,9 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     if reference not in methods:
         raise ValueError(f"no runs of '{reference}' to compare with: there are {list(methods)}")
     tables, searches = read_searches(methods)
-    text = markdown(methods, tables, searches, reference)
+    lines = table_of_methods(methods, tables, searches, reference)
+    note = remark(methods, tables)
+    text = markdown(lines, note)
     out.mkdir(parents=True, exist_ok=True)
     rows = [search.row() for search in searches]
     with (out / "compare.csv").open("w", newline="") as file:
@@ -352,7 +228,9 @@ def compare(folder: Path, out: Path, reference: str) -> str:
         writer.writeheader()
         writer.writerows(rows)
     (out / "compare.md").write_text(text)
-    draw(tables, searches, out / "compare.png")
+    figure = draw(tables, searches)
+    style.save(figure, out / "compare.png")
+    write_page(out / "compare.html", methods, lines, note, figure)
     return text
 
 

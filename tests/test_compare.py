@@ -125,6 +125,9 @@ def test_csv_has_a_row_per_table_method_and_seed(runs):
         if row["model"] == "oracle":
             assert float(row["best_fraction_at_16"]) == float(row["score"]) == 1
     assert (runs / "out" / "compare.png").stat().st_size > 10_000
+    page = (runs / "out" / "compare.html").read_text()
+    assert "Methods on recorded tables of toy-cpu" in page
+    assert page.count("<img") == 1
 
 
 def test_table_ranks_methods_and_says_what_it_rests_on(runs):
