@@ -54,11 +54,11 @@ class XGBTransfer(Transfer):
     def source(self) -> XGBModel | None:
         return self._source
 
-    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
-        """Fits the model of the sources; see `Method.prepare`."""
+    def forget(self) -> None:
         self._features, self._source = None, None
-        if sum(len(source.ok_trials) for source in sources) < MIN_ROWS:
-            return
+
+    def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+        """Fits the trees to the sources; they are quick enough not to be kept."""
         self._features, self._gflops, _ = source_data(sources)
         self._source = XGBModel(self.trees)
         self._source.fit(self._features, self._gflops, seed=seed)

@@ -1,23 +1,22 @@
 """The paper's method: learn from source tasks, carry over to the target, search with the model.
 
-Sun et al., ICCV 2021, section 3. Stage 1 is `DeepGaussianTransfer.prepare`, stage 2 and 3 are
-`TransferTuner`: the tuning set, the model tuned to it, simulated annealing.
+Sun et al., ICCV 2021, section 3. Stage 1 is `Transfer.prepare`, stages 2 and 3 are `TransferTuner`:
+the tuning set, the model tuned to it, simulated annealing. The schedule is here, the models are in
+subclasses: the deep GP in dgtl/deep_transfer.py, the control in baselines/xgb_transfer.py.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import hashlib
-import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dgtl.features import FEATURES_SCHEMA, FeatureMap
+from dgtl.features import FeatureMap
 from dgtl.models.base import MIN_ROWS
-from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
-from dgtl.search import AnnealingOptions, anneal
+from dgtl.models.validity import Validity
+from dgtl.search import AnnealingOptions, anneal, untried
 from dgtl.tuner import Method, stream
 
 if TYPE_CHECKING:
@@ -47,15 +46,15 @@ def source_data(
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(owner)
 
 
-def fingerprint(
-    features: NDArray[np.float32], gflops: NDArray[np.float64], settings: dict[str, Any]
-) -> str:
-    """Name under which a model trained on this data with these settings is kept."""
-    digest = hashlib.sha256()
-    for array in (features, gflops):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(json.dumps({"features": FEATURES_SCHEMA, **settings}, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
+def source_outcomes(
+    sources: Sequence[SourceTask],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features [N, D] of all trials of the sources, and whether they ran [N]."""
+    rows = [
+        FeatureMap(s.task, s.space)(s.space.parse_all([trial.config for trial in s.trials]))
+        for s in sources
+    ]
+    return np.concatenate(rows), np.array([t.ok for s in sources for t in s.trials])
 
 
 class Estimator(Protocol):
@@ -101,6 +100,7 @@ class Transfer(Method):
                 f"{self.name}: initial_set={self.initial_set} is smaller than "
                 f"tuning_set={self.tuning_set}"
             )
+        self.validity: Validity | None = None
 
     @property
     def planned_trials(self) -> int:
@@ -111,68 +111,61 @@ class Transfer(Method):
     def source(self) -> Estimator | None:
         """The model of the source tasks; None if there was nothing to learn from."""
 
+    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+        """Stage 1: learns from the sources which configurations run, and how fast.
+
+        See `Method.prepare`; too few trials leave the method without a source.
+        """
+        self.validity = None
+        self.forget()
+        if sum(len(source.ok_trials) for source in sources) >= MIN_ROWS:
+            self.validity = Validity(*source_outcomes(sources), seed=seed)
+            self.learn(sources, cache, seed)
+
+    @abc.abstractmethod
+    def forget(self) -> None:
+        """Drops what was learned from earlier sources."""
+
+    @abc.abstractmethod
+    def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+        """Fits the model of the sources, or loads it from the cache."""
+
     @abc.abstractmethod
     def adapted(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
     ) -> Estimator | None:
         """The model tuned to all trials of the target so far; None if they are too few."""
 
+    def shortlist(self, n: int) -> int:
+        """How many candidates `choose` wants to see where ``n`` are to be run."""
+        return n
+
+    def choose(
+        self,
+        model: Estimator,
+        features: NDArray[np.float32],
+        n: int,
+        best_gflops: float | None,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """Which ``n`` of the candidates [N, D] to run, in the order of running: the first ones.
+
+        Args:
+            model: of the target.
+            features: of candidates, by falling score.
+            n: how many.
+            best_gflops: best throughput so far; None before any trial ran.
+            rng: for methods that sample.
+        """
+        return np.arange(min(n, len(features)))
+
+    def score(self, model: Estimator, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What candidates [N, D] are ranked by: expected log2 throughput, and whether they run."""
+        mean = model.predict_mean(features)
+        return mean if self.validity is None else mean + self.validity.penalty(features)
+
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)
-
-
-@dataclasses.dataclass
-class DeepGaussianTransfer(Transfer):
-    """`model=dgp`: the paper's method.
-
-    Args:
-        network: settings of the deep GP.
-        map: settings of its tuning to a target.
-    """
-
-    network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
-    map: MapConfig = dataclasses.field(default_factory=MapConfig)
-
-    name = "dgp"
-    _source: DeepGP | None = dataclasses.field(default=None, init=False, repr=False)
-
-    @property
-    def source(self) -> DeepGP | None:
-        return self._source
-
-    def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
-        """Stage 1: the deep GP learns from the sources (eq. 1), or is loaded if it has before."""
-        self._source = None
-        if sum(len(source.ok_trials) for source in sources) < MIN_ROWS:
-            return
-        features, gflops, _ = source_data(sources)
-        settings = {"network": dataclasses.asdict(self.network), "seed": seed}
-        folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
-        if (folder / "config.json").exists():
-            self._source = DeepGP.load(folder)
-            return
-        model = DeepGP(self.network)
-        model.fit(features, gflops, seed=seed)
-        model.save(folder)
-        self._source = model
-
-    def adapted(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
-    ) -> DeepGP | None:
-        """Stage 2: the source model tuned to the target by maximum a posteriori (eq. 2).
-
-        Without a source the same network is trained on the target alone.
-        """
-        if self._source is not None:
-            return self._source.adapt(features, gflops, self.map, seed=seed)
-        if len(gflops) < MIN_ROWS:
-            return None
-        alone = dataclasses.replace(
-            self.network, inducing=min(self.network.inducing, len(gflops)), steps=500
-        )
-        model = DeepGP(alone)
-        model.fit(features, gflops, seed=seed)
-        return model
 
 
 class TransferTuner:
@@ -227,26 +220,36 @@ class TransferTuner:
         initial_set = self._problem.space.sample_distinct(self._rng, method.initial_set)
         if method.source is None or method.tuning_set_by == "random":
             return initial_set[: method.tuning_set], None
-        scores = method.source.predict_mean(self._problem.features(initial_set))
-        top = np.argsort(-scores, kind="stable")[: method.tuning_set]
-        return initial_set[top], scores[top]
+        scores = method.score(method.source, self._problem.features(initial_set))
+        ranked = initial_set[np.argsort(-scores, kind="stable")]
+        return self._chosen(method.source, ranked, method.tuning_set, None)
 
     def _search(self) -> tuple[Configurations, NDArray[np.float64] | None]:
-        space, features, final = self._problem.space, self._problem.features, self._method.final
+        space, features, method = self._problem.space, self._problem.features, self._method
         ran = [trial for trial in self._trials if trial.ok]
         configs = space.parse_all([trial.config for trial in ran])
         gflops = np.array([self._problem.gflops(trial) for trial in ran])
-        model = self._method.adapted(features(configs), gflops, self._model_seed)
+        model = method.adapted(features(configs), gflops, self._model_seed)
         seen = {trial.config for trial in self._trials}
         if model is None:
-            drawn = space.sample_distinct(self._search_rng, final + len(seen))
-            return drawn[[key not in seen for key in space.keys(drawn)]][:final], None
-        return anneal(
+            return space.parse_all(untried(space, self._search_rng, method.final, seen)), None
+        found, _ = anneal(
             space,
-            lambda batch: model.predict_mean(features(batch)),
+            lambda batch: method.score(model, features(batch)),
             self._search_rng,
-            top=final,
-            options=self._method.annealing,
+            top=method.shortlist(method.final),
+            options=method.annealing,
             start=configs[np.argsort(-gflops, kind="stable")],
             exclude=seen,
         )
+        best = float(gflops.max()) if len(gflops) else None
+        return self._chosen(model, found, method.final, best)
+
+    def _chosen(
+        self, model: Estimator, ranked: Configurations, n: int, best_gflops: float | None
+    ) -> tuple[Configurations, NDArray[np.float64]]:
+        """``n`` of the ranked candidates with their expected log2 throughput."""
+        ranked = ranked[: self._method.shortlist(n)]
+        features = self._problem.features(ranked)
+        chosen = self._method.choose(model, features, n, best_gflops, self._search_rng)
+        return ranked[chosen], model.predict_mean(features[chosen])

@@ -25,6 +25,7 @@ __all__ = ["CostModel", "Prediction", "load_model"]
 
 _KINDS = {
     "dgp": ("dgtl.models.dgp", "DeepGP"),
+    "stacked_dgp": ("dgtl.models.dgp_stacked", "StackedDGP"),
     "xgb": ("dgtl.models.xgb", "XGBModel"),
 }
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import landscape
 import numpy as np
@@ -21,15 +22,26 @@ from baselines.gga import GGA
 from baselines.metaschedule import MetaSchedule
 from baselines.random_search import RandomSearch, draw_unseen
 from baselines.xgb_transfer import XGBTransfer
+from dgtl.deep_transfer import DeepGaussianTransfer
+from dgtl.models.dgp import DGPConfig
+from dgtl.models.dgp_stacked import StackConfig
+from dgtl.models.dgp_task import TaskConfig
 from dgtl.models.xgb import XGBConfig
 from dgtl.search import AnnealingOptions
 from dgtl.tuner import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dgtl.history import SourceTask
+    from dgtl.tuner import Method
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}
 
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 FEW = XGBConfig(trees=60, rate=0.2, folds=0)
+NETWORK = DGPConfig(hidden=4, inducing=32, steps=60, batch=128)
 AGENT = {"episodes": 16, "steps": 60, "side_by_side": 16}
 METHODS = {
     "random": RandomSearch(),
@@ -46,14 +58,31 @@ METHODS = {
     "ga": GGA(history=False, surrogate=False),
     "metaschedule": MetaSchedule(population=256),
     "xgb_transfer": XGBTransfer(initial_set=1024, rounds=3, annealing=SHORT, trees=FEW),
+    "dgp": DeepGaussianTransfer(
+        initial_set=1024,
+        rounds=3,
+        annealing=SHORT,
+        network=NETWORK,
+        stack=StackConfig(trees=FEW, folds=2, task=TaskConfig(steps=30)),
+    ),
+    "dgp_alone": DeepGaussianTransfer(
+        initial_set=1024, rounds=3, annealing=SHORT, network=NETWORK, stack=None
+    ),
 }
 TRIALS = 160
 
 
-def prepared(name: str, sources=None):
-    method = METHODS[name]
-    method.prepare(landscape.sources() if sources is None else sources, Path("unused"), seed=0)
-    return method
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Method]:
+    """Prepares a method by name; what is costly to learn is learned once."""
+    cache = tmp_path_factory.mktemp("models")
+
+    def prepare(name: str, sources: Sequence[SourceTask] | None = None) -> Method:
+        method = METHODS[name]
+        method.prepare(landscape.sources() if sources is None else sources, cache, seed=0)
+        return method
+
+    return prepare
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +92,14 @@ def random_best() -> float:
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
-def test_median_of_five_seeds_beats_random(name: str, random_best: float) -> None:
+def test_median_of_five_seeds_beats_random(name: str, prepared, random_best: float) -> None:
     method = prepared(name)
     runs = [landscape.run(method, seed, TRIALS) for seed in range(5)]
     assert median(landscape.best(trials) for trials in runs) > random_best
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_proposals_and_none_twice(name: str) -> None:
+def test_same_seed_same_proposals_and_none_twice(name: str, prepared) -> None:
     method = prepared(name)
     keys = [trial.config for trial in landscape.run(method, 0, 140)]
     assert keys == [trial.config for trial in landscape.run(method, 0, 140)]
@@ -79,7 +108,7 @@ def test_same_seed_same_proposals_and_none_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str) -> None:
+def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str, prepared) -> None:
     seed = np.random.SeedSequence(0)
     problem = Problem(landscape.TASK, landscape.SPACE)
     method = prepared(name)
@@ -88,14 +117,14 @@ def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str) -> 
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_when_everything_fails(name: str) -> None:
+def test_survives_when_everything_fails(name: str, prepared) -> None:
     trials = landscape.run(prepared(name), 0, 100, broken=True)
     assert len(trials) == 100
     assert len({trial.config for trial in trials}) == 100
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_a_space_smaller_than_the_batch(name: str) -> None:
+def test_survives_a_space_smaller_than_the_batch(name: str, prepared) -> None:
     space = landscape.tiny_space()
     trials = landscape.run(prepared(name), 0, 200, task=landscape.TINY_TASK, space=space)
     assert {trial.config for trial in trials} == set(space.keys(space.at(range(space.size))))
@@ -103,7 +132,7 @@ def test_survives_a_space_smaller_than_the_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_without_sources(name: str) -> None:
+def test_survives_without_sources(name: str, prepared) -> None:
     assert len(landscape.run(prepared(name, sources=[]), 0, 80)) == 80
 
 

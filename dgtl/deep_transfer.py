@@ -1,0 +1,223 @@
+"""`model=dgp`: deep Gaussian transfer learning (Sun et al., ICCV 2021).
+
+Two models, one schedule (`dgtl.transfer`). The default stacks the deep GP on boosted trees, tunes
+it to the target in function space, and runs candidates that are good together
+(`dgtl.models.dgp_stacked`). With ``stack=null`` it is the paper's: the deep GP alone, tuned in its
+last layer (or, with ``map.method=adam``, wherever ``map.frozen`` lets it), the top predictions run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgtl.features import FEATURES_SCHEMA
+from dgtl.models import load_model
+from dgtl.models.base import MIN_ROWS
+from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
+from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
+from dgtl.transfer import Estimator, Transfer, source_data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dgtl.history import SourceTask
+
+CANDIDATES = 256
+"""Best scores among which a batch is chosen: their covariance takes a megabyte, milliseconds."""
+
+SAMPLES = 512
+"""Joint samples of the candidates' throughput."""
+
+CHOICES = ("together", "top")
+
+ALONE_STEPS = 500
+"""Steps of training on the target alone, where there is no source."""
+
+
+@dataclasses.dataclass
+class DeepGaussianTransfer(Transfer):
+    """Transfer with a deep GP.
+
+    Args:
+        network: settings of the deep GP.
+        map: settings of its tuning to a target; plays no part with a stack.
+        stack: what stands around the deep GP; None for the paper's deep GP alone.
+        choose_by: ``together`` runs the candidates whose best is expected to be highest
+            (`expected_best`), which needs a stack; ``top`` the highest predictions.
+        spread: share of their covariance that ``together`` reckons with. The machine's limit cuts
+            a normal distribution's upper tail off, and with all of it the batch bets on the tail.
+    """
+
+    network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
+    map: MapConfig = dataclasses.field(default_factory=MapConfig)
+    stack: StackConfig | None = dataclasses.field(default_factory=StackConfig)
+    choose_by: str = "together"
+    spread: float = 0.3
+
+    name = "dgp"
+    _source: DeepGP | StackedDGP | None = dataclasses.field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.choose_by not in CHOICES:
+            raise ValueError(
+                f"{self.name}: choose_by={self.choose_by}: choose {' or '.join(CHOICES)}"
+            )
+        if not 0.0 <= self.spread <= 1.0:
+            raise ValueError(f"{self.name}: spread={self.spread}: between 0 and 1")
+
+    @property
+    def source(self) -> DeepGP | TunedDGP | None:
+        if isinstance(self._source, StackedDGP):
+            return self._source.adapt(np.empty((0, self._source.width)), np.empty(0))
+        return self._source
+
+    def forget(self) -> None:
+        self._source = None
+
+    def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+        """The deep GP learns from the sources (eq. 1), or is loaded if it has before."""
+        features, gflops, owner = source_data(sources)
+        settings = {
+            "network": dataclasses.asdict(self.network),
+            "stack": None if self.stack is None else dataclasses.asdict(self.stack),
+            "seed": seed,
+        }
+        folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
+        if (folder / "config.json").exists():
+            model = load_model(folder)
+            assert isinstance(model, DeepGP | StackedDGP)
+            self._source = model
+            return
+        if self.stack is None:
+            self._source = DeepGP(self.network)
+            self._source.fit(features, gflops, seed=seed)
+        else:
+            shapes = {
+                shape: i for i, shape in enumerate(sorted({s.task.shape_key for s in sources}))
+            }
+            layer = np.array([shapes[s.task.shape_key] for s in sources])[owner]
+            self._source = StackedDGP(self.network, self.stack)
+            self._source.fit(features, gflops, seed=seed, task=owner, layer=layer)
+        _keep(self._source, folder)
+
+    def adapted(
+        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+    ) -> DeepGP | TunedDGP | None:
+        """Stage 2: the source model tuned to the target by maximum a posteriori (eq. 2).
+
+        Without a source the same network is trained on the target alone.
+        """
+        if isinstance(self._source, StackedDGP):
+            return self._source.adapt(features, gflops)
+        if self._source is not None:
+            return self._source.adapt(features, gflops, self.map, seed=seed)
+        if len(gflops) < MIN_ROWS:
+            return None
+        alone = dataclasses.replace(
+            self.network, inducing=min(self.network.inducing, len(gflops)), steps=ALONE_STEPS
+        )
+        model = DeepGP(alone)
+        model.fit(features, gflops, seed=seed)
+        return model
+
+    def shortlist(self, n: int) -> int:
+        """More than are run, where they are chosen together."""
+        together = self.choose_by == "together" and isinstance(self._source, StackedDGP)
+        return max(n, CANDIDATES) if together else n
+
+    def choose(
+        self,
+        model: Estimator,
+        features: NDArray[np.float32],
+        n: int,
+        best_gflops: float | None,
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:
+        """The candidates that are best together; see `Transfer.choose`."""
+        if self.choose_by == "top" or not isinstance(model, TunedDGP):
+            return super().choose(model, features, n, best_gflops, rng)
+        if len(features) == 0:
+            return np.empty(0, dtype=np.int64)
+        mean, covariance = model.joint(features)
+        runs = np.ones(len(mean)) if self.validity is None else self.validity.probability(features)
+        best = None if best_gflops is None else float(np.log2(best_gflops))
+        return expected_best(mean, self.spread * covariance, runs, n, best, rng)
+
+
+def expected_best(
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    runs: NDArray[np.float64],
+    n: int,
+    best: float | None,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Candidates whose best is expected to be highest, chosen one by one: greedy batch improvement.
+
+    The expectation of max is submodular, so the greedy choice reaches at least 1 - 1/e of the best
+    possible, and every prefix of the order is as good. By Monte Carlo, as in Wilson et al. (NeurIPS
+    2018, "Maximizing acquisition functions for Bayesian optimization").
+
+    Args:
+        mean: [N] of log2 throughput.
+        covariance: [N, N] of log2 throughput.
+        runs: [N] probability that a candidate runs at all.
+        n: how many to choose.
+        best: log2 throughput of the best so far; None if there is none.
+        rng: draws the samples.
+
+    Returns:
+        Rows [min(n, N)] in the order of choice.
+    """
+    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
+    log2 = mean + rng.standard_normal((SAMPLES, len(mean))) @ root.T
+    level = mean.max() if best is None else max(best, mean.max())
+    worth = np.exp2(log2 - level)
+    worth *= rng.random(worth.shape) < runs
+    reached = np.full(SAMPLES, 0.0 if best is None else 2.0 ** (best - level))
+    chosen: list[int] = []
+    open_ = np.ones(len(mean), dtype=bool)
+    for _ in range(min(n, len(mean))):
+        gain = np.maximum(worth, reached[:, None]).mean(axis=0)
+        gain[~open_] = -np.inf
+        row = int(np.argmax(gain))
+        open_[row] = False
+        chosen.append(row)
+        reached = np.maximum(reached, worth[:, row])
+    return np.array(chosen, dtype=np.int64)
+
+
+def fingerprint(
+    features: NDArray[np.float32], gflops: NDArray[np.float64], settings: dict[str, Any]
+) -> str:
+    """Name under which a model trained on this data with these settings is kept."""
+    digest = hashlib.sha256()
+    for array in (features, gflops):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(json.dumps({"features": FEATURES_SCHEMA, **settings}, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _keep(model: DeepGP | StackedDGP, folder: Path) -> None:
+    """Saves a model in one go: of two runs that learn the same at once, the later one yields."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix="dgp-new-", dir=folder.parent))
+    try:
+        model.save(fresh)
+        fresh.rename(folder)
+    except OSError:
+        if not (folder / "config.json").exists():
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,221 @@
+"""The deep GP that learns on top of boosted trees, and tunes itself to a task in function space.
+
+Trees predict a layer they have never seen better than a deep GP does, whose linear trends
+extrapolate; the deep GP knows what trees cannot say, how predictions move together. So the trees'
+prediction is one more input of the deep GP (in training out of fold, so that it is as good as it
+will be on a new task), the two are averaged, and what is still wrong is a process of its own for
+each task (`dgp_task`). docs/findings.md says what each part is worth on tasks left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
+from dgtl.models.dgp import DeepGP, DGPConfig
+from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, learn
+from dgtl.models.xgb import XGBConfig, XGBModel
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from dgtl.models.dgp_state import Array
+
+_KIND = "stacked_dgp"
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """What stands around the deep GP.
+
+    Args:
+        trees: the trees below it.
+        folds: parts into which source layers are dealt for the trees' out-of-fold prediction.
+        share: of the deep GP in the mean; the rest is the trees'.
+        task: how the process of departures is learned.
+    """
+
+    trees: XGBConfig = field(default_factory=lambda: XGBConfig(trees=200, rate=0.1, folds=0))
+    folds: int = 5
+    share: float = 0.5
+    task: TaskConfig = field(default_factory=TaskConfig)
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ValueError(f"StackConfig.folds must be at least 2, got {self.folds}")
+        if not 0.0 <= self.share <= 1.0:
+            raise ValueError(f"StackConfig.share must be in [0, 1], got {self.share}")
+
+
+class StackedDGP:
+    """A cost model of trees, a deep GP above them, and departures of tasks.
+
+    See `dgtl.models.base.CostModel`; `fit` must be told which rows belong together.
+    """
+
+    def __init__(self, network: DGPConfig, stack: StackConfig) -> None:
+        self.network = network
+        self.stack = stack
+        self._trees = XGBModel(stack.trees)
+        self._deep = DeepGP(network)
+        self._process: TaskProcess | None = None
+
+    @property
+    def process(self) -> TaskProcess:
+        """The prior of departures.
+
+        Raises:
+            RuntimeError: the model was never fitted.
+        """
+        if self._process is None:
+            raise RuntimeError("this StackedDGP was never fitted")
+        return self._process
+
+    @property
+    def width(self) -> int:
+        """Columns of the features it was fitted on."""
+        return self._deep.state.scaler.width - 1
+
+    def fit(
+        self,
+        features: ArrayLike,
+        gflops: ArrayLike,
+        *,
+        seed: int,
+        task: NDArray[np.int64],
+        layer: NDArray[np.int64],
+    ) -> None:
+        """Learn from features [N, D] and throughput [N] in GFLOPS of source tasks.
+
+        Args:
+            features, gflops: the trials.
+            seed: same seed, same model.
+            task: [N] which source task a row is of.
+            layer: [N] which layer; what is of one layer is held out together.
+
+        Raises:
+            ValueError: data that cannot be learned from, see `CostModel.fit`.
+        """
+        x, y = check_trials(features, gflops)
+        fold_seed, tree_seed, deep_seed, task_seed = np.random.SeedSequence(seed).spawn(4)
+        seeds = [int(s.generate_state(1)[0] >> 1) for s in (tree_seed, deep_seed)]
+        unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
+        self._trees = XGBModel(self.stack.trees)
+        self._trees.fit(x, np.exp2(y), seed=seeds[0])
+        self._deep = DeepGP(self.network)
+        self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
+        self._process = learn(x, y - unseen, task, self.stack.task, task_seed)
+
+    def _out_of_fold(
+        self,
+        x: Array,
+        gflops: Array,
+        layer: NDArray[np.int64],
+        fold_seed: np.random.SeedSequence,
+        seed: int,
+    ) -> Array:
+        """The prediction [N] of every row by trees that have not seen its layer.
+
+        Sources of a single layer leave nothing to learn from: their rows are dealt instead.
+        """
+        layers, place = np.unique(layer, return_inverse=True)
+        if len(layers) == 1:
+            place = np.arange(len(x))
+        folds = min(self.stack.folds, int(place.max()) + 1)
+        dealt = np.random.default_rng(fold_seed).permutation(int(place.max()) + 1) % folds
+        predicted = np.empty(len(x))
+        for fold in range(folds):
+            held = dealt[place] == fold
+            trees = XGBModel(self.stack.trees)
+            trees.fit(x[~held], gflops[~held], seed=seed)
+            predicted[held] = trees.predict_mean(x[held])
+        return predicted
+
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Predictive distribution at features [N, D] of a task that nothing is known of."""
+        mean = self.predict_mean(features)
+        return Prediction(mean, np.full(len(mean), self.process.variance**0.5))
+
+    def predict_mean(self, features: ArrayLike) -> Array:
+        """Mean [N] of log2 throughput alone."""
+        x = check_features(features)
+        by_trees = self._trees.predict_mean(x)
+        by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
+        return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
+
+    def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
+        """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
+
+        The maximum a posteriori of a process whose prior is centred on this model, which is left
+        as it is (Sun et al. eq. 2); with n = 0 it is this model.
+
+        Raises:
+            ValueError: data that cannot be learned from.
+        """
+        x, y = check_trials(features, gflops, min_rows=0)
+        residuals = y - self.predict_mean(x) if len(y) else y
+        return TunedDGP(self, self.process.condition(x, residuals))
+
+    def save(self, folder: Path) -> None:
+        """Write the parts and config.json to `folder`."""
+        folder = Path(folder)
+        process = self.process
+        folder.mkdir(parents=True, exist_ok=True)
+        self._trees.save(folder / "trees")
+        self._deep.save(folder / "deep")
+        process.save(folder / "task.npz")
+        write_config(folder, _KIND, {"stack": dataclasses.asdict(self.stack)})
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote; predictions are equal bit for bit.
+
+        Raises:
+            ValueError: `folder` holds no such model, or a damaged one.
+        """
+        folder = Path(folder)
+        content = read_config(folder, _KIND)
+        try:
+            stack = dict(content["stack"])
+            stack["trees"], stack["task"] = XGBConfig(**stack["trees"]), TaskConfig(**stack["task"])
+            config = StackConfig(**stack)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{folder}: config.json is not that of this model ({error})"
+            ) from error
+        deep = DeepGP.load(folder / "deep")
+        model = cls(deep.config, config)
+        model._deep = deep
+        model._trees = XGBModel.load(folder / "trees")
+        model._process = TaskProcess.load(folder / "task.npz")
+        return model
+
+
+class TunedDGP:
+    """A source model with the departure of one task. Made by `StackedDGP.adapt`."""
+
+    def __init__(self, source: StackedDGP, departure: Departure) -> None:
+        self._source = source
+        self._departure = departure
+
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Predictive distribution of new trials at features [N, D]."""
+        x = check_features(features)
+        variance = self._departure.variance(x) + self._source.process.noise
+        return Prediction(self.predict_mean(x), np.sqrt(variance))
+
+    def predict_mean(self, features: ArrayLike) -> Array:
+        """Mean [N] of log2 throughput alone."""
+        x = check_features(features)
+        return self._source.predict_mean(x) + self._departure.mean(x)
+
+    def joint(self, features: ArrayLike) -> tuple[Array, Array]:
+        """Mean [N] and covariance [N, N] of log2 throughput, noise left out."""
+        x = check_features(features)
+        moved, covariance = self._departure.joint(x)
+        return self._source.predict_mean(x) + moved, covariance

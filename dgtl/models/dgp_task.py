@@ -1,0 +1,187 @@
+"""How a task departs from what other tasks taught: a Gaussian process for each task.
+
+What holds for all tasks is the source model's business. What it gets wrong on one task is not
+noise: neighbouring configurations are wrong together. So the log2 throughput of task t is
+
+    y_t(x) = f(x) + d_t(x) + e,        d_t ~ GP(0, s_o^2 + s_k^2 k(x, x')),  e ~ N(0, s_e^2)
+
+with the source model f and a departure d_t of its own for every task, an offset and a Matern kernel
+with one length scale for each feature. Its hyperparameters are learned from the source tasks, each
+predicted by a model that had not seen it. On a target the posterior of d_t is the maximum a
+posteriori departure from what was known (Sun et al., ICCV 2021, eq. 2, in function space), in
+closed form; its joint distribution over candidates says which of them are worth trying together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from dgtl.models.dgp_state import Array
+
+_JITTER = 1e-6
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """How the hyperparameters are learned.
+
+    Args:
+        steps: steps of Adam.
+        tasks: source tasks of a step.
+        rows: trials of each of them.
+        learning_rate: of Adam at the first step, falling to zero along a cosine.
+    """
+
+    steps: int = 250
+    tasks: int = 8
+    rows: int = 96
+    learning_rate: float = 0.03
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "tasks", "rows"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"TaskConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if not self.learning_rate > 0.0:
+            raise ValueError(f"TaskConfig.learning_rate must be positive: {self.learning_rate}")
+
+
+@dataclass(frozen=True)
+class TaskProcess:
+    """The prior of departures; variances are of log2 throughput.
+
+    Args:
+        columns: [D] features that differ at all among the sources.
+        mean, std: [D] standardisation of those.
+        lengthscales: [D] of the standardised features.
+        kernel_variance: s_k^2.
+        offset_variance: s_o^2.
+        noise: s_e^2.
+    """
+
+    columns: NDArray[np.int64]
+    mean: Array
+    std: Array
+    lengthscales: Array
+    kernel_variance: float
+    offset_variance: float
+    noise: float
+
+    @property
+    def variance(self) -> float:
+        """Of a new trial of a task that nothing is known of, the source model's error included."""
+        return self.kernel_variance + self.offset_variance + self.noise
+
+    def scaled(self, features: Array) -> Array:
+        """Features [N, width] in units of length scales [N, D]."""
+        return (features[:, self.columns] - self.mean) / (self.std * self.lengthscales)
+
+    def covariance(self, a: Array, b: Array) -> Array:
+        """Prior covariance [N, M] of the departures at scaled inputs [N, D] and [M, D]."""
+        r2 = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * a @ b.T
+        s = np.sqrt(5.0 * np.maximum(r2, 0.0))
+        matern = (1.0 + s + s * s / 3.0) * np.exp(-s)
+        return np.asarray(self.kernel_variance * matern + self.offset_variance)
+
+    def condition(self, features: Array, residuals: Array) -> Departure:
+        """The departure of a task with log2 residuals [n] at features [n, width]."""
+        return Departure(self, self.scaled(features), residuals)
+
+    def save(self, path: Path) -> None:
+        """Write the numbers as an npz."""
+        np.savez_compressed(path, **dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, path: Path) -> TaskProcess:
+        """Read what `save` wrote.
+
+        Raises:
+            ValueError: the file is missing, damaged or another's.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return cls(
+                    stored["columns"],
+                    stored["mean"],
+                    stored["std"],
+                    stored["lengthscales"],
+                    float(stored["kernel_variance"]),
+                    float(stored["offset_variance"]),
+                    float(stored["noise"]),
+                )
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: not a process of departures ({error})") from error
+
+
+class Departure:
+    """Posterior of one task's departure from the source model, noise left out.
+
+    Args:
+        process: the prior.
+        inputs: [n, D] scaled inputs of the task's trials; none leaves the prior.
+        residuals: [n] measured less predicted log2 throughput.
+    """
+
+    def __init__(self, process: TaskProcess, inputs: Array, residuals: Array) -> None:
+        self._process = process
+        self._inputs = inputs
+        gram = process.covariance(inputs, inputs)
+        gram[np.diag_indices_from(gram)] += process.noise + _JITTER
+        self._factor = cho_factor(gram, lower=True)
+        self._weights = cho_solve(self._factor, residuals)
+
+    def mean(self, features: Array) -> Array:
+        """Mean [N] at features [N, width]."""
+        return np.asarray(self._cross(self._process.scaled(features)) @ self._weights)
+
+    def joint(self, features: Array) -> tuple[Array, Array]:
+        """Mean [N] and covariance [N, N] at features [N, width]."""
+        scaled = self._process.scaled(features)
+        cross = self._cross(scaled)
+        reduced = solve_triangular(self._factor[0], cross.T, lower=True)
+        covariance = self._process.covariance(scaled, scaled) - reduced.T @ reduced
+        return cross @ self._weights, covariance
+
+    def variance(self, features: Array) -> Array:
+        """Variance [N] at features [N, width]."""
+        reduced = solve_triangular(
+            self._factor[0], self._cross(self._process.scaled(features)).T, lower=True
+        )
+        prior = self._process.kernel_variance + self._process.offset_variance
+        return np.maximum(prior - (reduced * reduced).sum(axis=0), 0.0)
+
+    def _cross(self, scaled: Array) -> Array:
+        return self._process.covariance(scaled, self._inputs)
+
+
+def learn(
+    features: Array,
+    residuals: Array,
+    task: NDArray[np.int64],
+    config: TaskConfig,
+    seed: np.random.SeedSequence,
+) -> TaskProcess:
+    """Hyperparameters that make residuals of source tasks most likely (type II maximum likelihood).
+
+    Args:
+        features: [N, width].
+        residuals: [N] measured less predicted log2 throughput, by models that had not seen the
+            task of the row.
+        task: [N] which task a row is of.
+        config: steps of the optimiser.
+        seed: of the rows drawn.
+    """
+    train = importlib.import_module("dgtl.models.dgp_task_train")
+    process: TaskProcess = train.learn(features, residuals, task, config, seed)
+    return process

@@ -1,0 +1,91 @@
+"""Learning the hyperparameters of `dgp_task.TaskProcess`, with GPflow's kernel and Adam."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gpflow
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+from gpflow.keras import tf_keras
+
+from dgtl.models.dgp_task import TaskConfig, TaskProcess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dgtl.models.dgp_state import Array
+
+_SPREAD = 2.0
+"""Standard deviation of the log-normal prior of a length scale, about the square root of their
+number: wide enough to switch a feature off, and proper where the sources say nothing."""
+
+_FLOOR = 1e-4
+"""Least variance of the noise: timings of one configuration differ by about 1 %."""
+
+
+def learn(
+    features: Array,
+    residuals: Array,
+    task: NDArray[np.int64],
+    config: TaskConfig,
+    seed: np.random.SeedSequence,
+) -> TaskProcess:
+    """See `dgp_task.learn`."""
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    columns = np.flatnonzero(std > 1e-9 * np.maximum(1.0, np.abs(mean)))
+    mean, std = mean[columns], std[columns]
+    inputs = (features[:, columns] - mean) / std
+    width = len(columns)
+
+    total = max(float(np.mean(residuals**2)), 10.0 * _FLOOR)
+    kernel = gpflow.kernels.Matern52(variance=0.5 * total, lengthscales=np.full(width, width**0.5))
+    prior = tfp.distributions.LogNormal(
+        tf.constant(0.5 * np.log(width), tf.float64), tf.constant(_SPREAD, tf.float64)
+    )
+    offset = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive())
+    noise = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive(lower=_FLOOR))
+    variables = [*kernel.trainable_variables, *offset.trainable_variables]
+    variables += noise.trainable_variables
+    rows_of = [np.flatnonzero(task == t) for t in np.unique(task)]
+    share = 1.0 / len(rows_of)
+    adam = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
+    adam.build(variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(x: tf.Tensor, y: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            covariance = kernel(x) + offset
+            covariance = tf.linalg.set_diag(covariance, tf.linalg.diag_part(covariance) + noise)
+            normal = tfp.distributions.MultivariateNormalTriL(
+                tf.zeros_like(y), tf.linalg.cholesky(covariance)
+            )
+            likelihood = tf.reduce_mean(normal.log_prob(y))
+            # log of a length scale is what Adam moves: its density lacks the Jacobian's 1 / l.
+            shape = tf.reduce_sum(prior.log_prob(kernel.lengthscales))
+            shape += tf.reduce_sum(tf.math.log(kernel.lengthscales))
+            loss = -likelihood - share * shape
+        adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+
+    rng = np.random.default_rng(seed)
+    for i in range(config.steps):
+        rate = 0.5 * config.learning_rate * (1.0 + np.cos(np.pi * i / config.steps))
+        adam.learning_rate.assign(rate)
+        drawn = rng.choice(len(rows_of), config.tasks, replace=len(rows_of) < config.tasks)
+        rows = np.stack(
+            [
+                rng.choice(own, config.rows, replace=len(own) < config.rows)
+                for own in (rows_of[j] for j in drawn)
+            ]
+        )
+        step(tf.constant(inputs[rows]), tf.constant(residuals[rows]))
+    return TaskProcess(
+        columns,
+        mean,
+        std,
+        np.asarray(kernel.lengthscales.numpy()),
+        float(kernel.variance.numpy()),
+        float(offset.numpy()),
+        float(noise.numpy()),
+    )

@@ -1,0 +1,75 @@
+"""Choosing a batch, and keeping a model once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dgtl.deep_transfer import DeepGaussianTransfer, _keep, expected_best
+from dgtl.models import load_model
+from dgtl.models.dgp import DeepGP, DGPConfig
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def choose(mean, covariance, n, runs=None, best=None, seed=0):
+    mean = np.asarray(mean, dtype=float)
+    runs = np.ones(len(mean)) if runs is None else np.asarray(runs)
+    rng = np.random.default_rng(seed)
+    return expected_best(mean, np.asarray(covariance), runs, n, best, rng)
+
+
+def test_certain_candidates_come_by_their_mean() -> None:
+    """After the best nothing is gained; the first is what counts."""
+    assert choose([1.0, 5.0, 3.0], np.zeros((3, 3)), 1) == [1]
+
+
+def test_a_twin_of_what_is_chosen_waits() -> None:
+    """0 and 1 are the same but for a hair, 2 is a little worse and its own."""
+    twin = 1.0 - 1e-9
+    covariance = [[1.0, twin, 0.0], [twin, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    assert choose([1.0, 0.99, 0.6], covariance, 3).tolist() == [0, 2, 1]
+
+
+def test_what_seldom_runs_waits() -> None:
+    assert choose([2.0, 1.5], 0.01 * np.eye(2), 2, runs=[0.1, 1.0]).tolist() == [1, 0]
+
+
+def test_what_cannot_beat_the_best_so_far_gives_way_to_what_may() -> None:
+    covariance = np.diag([1e-6, 4.0])
+    assert choose([1.0, 0.0], covariance, 1, best=3.0) == [1]
+    assert choose([1.0, -3.0], covariance, 1) == [0]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 2**31))
+def test_batches_are_distinct_and_grow_by_prefixes(size: int, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    root = rng.normal(size=(size, size))
+    mean = rng.normal(size=size)
+    whole = choose(mean, root @ root.T, n, seed=seed)
+    assert len(whole) == len(set(whole.tolist())) == min(n, size)
+    part = choose(mean, root @ root.T, max(1, n // 2), seed=seed)
+    np.testing.assert_array_equal(part, whole[: len(part)])
+
+
+def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).uniform(size=(40, 2))
+    model = DeepGP(DGPConfig(hidden=2, inducing=8, steps=5))
+    model.fit(x, np.exp2(x[:, 0]), seed=0)
+    for _ in range(2):
+        _keep(model, tmp_path / "cache" / "dgp-1")
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["dgp-1"]
+    kept = load_model(tmp_path / "cache" / "dgp-1")
+    np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
+
+
+@pytest.mark.parametrize("bad", [{"choose_by": "luck"}, {"spread": 2.0}])
+def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):
+        DeepGaussianTransfer(**bad)
