@@ -32,6 +32,10 @@ WRONG_ABOVE = 1e-3
 order differ by about 1e-6."""
 
 
+HUNG_AFTER_S = 10.0
+"""A runner that has not answered so long after its timeout never will."""
+
+
 @dataclasses.dataclass
 class _Candidate:
     """A configuration on its way through building and running."""
@@ -99,6 +103,7 @@ class LocalMeasurer:
         cores = len(os.sched_getaffinity(0))
         self._builders = self._pool(cores, self.options.build_timeout_s)
         self._runner = self._pool(1, self.options.run_timeout_s)
+        self._runner_pid: int | None = None
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
         self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
@@ -199,7 +204,7 @@ class LocalMeasurer:
         options = self.options
         begin = time.perf_counter()
         try:
-            timing = self._runner.submit(*candidate.next_call(options, best_s)).result()
+            timing = self._run(*candidate.next_call(options, best_s))
         except TimeoutError:
             error = f"not run within {options.run_timeout_s} s"
             candidate.fail(Status.RUN_TIMEOUT, error)
@@ -210,6 +215,22 @@ class LocalMeasurer:
             candidate.number = timing.number
             candidate.quick = timing.quick
         candidate.run_s += time.perf_counter() - begin
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function in the runner, and ends a runner that does not even time out.
+
+        A worker watches its own clock; one that hangs in native code never looks at it.
+        """
+        if self._runner_pid is None:
+            self._runner_pid = self._runner.submit(os.getpid).result()
+        future = self._runner.submit(function, *arguments)
+        try:
+            return future.result(timeout=self.options.run_timeout_s + HUNG_AFTER_S)
+        except Exception:
+            pid, self._runner_pid = self._runner_pid, None
+            if not future.done():
+                psutil.Process(pid).kill()
+            raise
 
     def check(self, task: Task, config: str) -> Trial | None:
         """None if the configuration computes what the unscheduled function does, else a trial.

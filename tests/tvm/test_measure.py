@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import os
@@ -16,7 +17,7 @@ from conftest import LAYERS, schedules, tuned_function
 
 from dgtl.measure import MeasureOptions
 from dgtl.records import Status
-from dgtl.tvm import workers
+from dgtl.tvm import measure, workers
 from dgtl.tvm.measure import LocalMeasurer, best_of, machine_lock
 
 pytestmark = pytest.mark.tvm
@@ -49,6 +50,8 @@ def do(deed: str) -> None:
         os._exit(13)
     if deed == "hang":
         time.sleep(60)
+    if deed == "deadlock":  # keeps the interpreter's lock, so that no timer in there can fire
+        ctypes.PyDLL(None).sleep(60)
 
 
 def bad_build(deeds: dict[str, str], mod_file: str, target: str, config: str, library: str):
@@ -159,6 +162,17 @@ def test_bad_runs_fail_alone(hardware, scratch, monkeypatch):
     assert all(not trial.run_times_s for trial in trials if not trial.ok)
     assert all(trial.build_s > 0 for trial in trials)
     assert trials[3].run_s >= OPTIONS.run_timeout_s
+
+
+def test_a_runner_that_hangs_in_native_code_is_ended(hardware, scratch, monkeypatch):
+    deeds = {"first_timing-1": "deadlock"}
+    monkeypatch.setattr(
+        workers, "first_timing", functools.partial(bad_timing, deeds, "first_timing")
+    )
+    monkeypatch.setattr(measure, "HUNG_AFTER_S", 1.0)
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, keys(2), best_s=math.inf)
+    assert [trial.status for trial in trials] == [Status.RUN_TIMEOUT, Status.OK]
 
 
 def test_a_slow_candidate_is_timed_once(hardware, scratch):
