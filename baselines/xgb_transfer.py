@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from dgtl.history import SourceTask
 
-TREES = XGBConfig(trees=600, depth=6, rate=0.03, folds=0)
-"""Without cross-validation: only the mean is used."""
+TREES = XGBConfig(trees=200, depth=6, rate=0.1, folds=0)
+"""Those below the deep GP of `model=dgp`; no cross-validation, for only the mean is used."""
 
 
 @dataclasses.dataclass
