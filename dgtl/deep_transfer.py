@@ -23,7 +23,7 @@ from dgtl.models import load_model
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
-from dgtl.transfer import Estimator, Transfer, source_data
+from dgtl.transfer import Estimator, Transfer, layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,10 +103,7 @@ class DeepGaussianTransfer(Transfer):
             self._source = DeepGP(self.network)
             self._source.fit(features, gflops, seed=seed)
         else:
-            shapes = {
-                shape: i for i, shape in enumerate(sorted({s.task.shape_key for s in sources}))
-            }
-            layer = np.array([shapes[s.task.shape_key] for s in sources])[owner]
+            layer = layers_of(sources)[owner]
             self._source = StackedDGP(self.network, self.stack)
             self._source.fit(features, gflops, seed=seed, task=owner, layer=layer)
         _keep(self._source, folder)

@@ -46,6 +46,12 @@ def source_data(
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(owner)
 
 
+def layers_of(sources: Sequence[SourceTask]) -> NDArray[np.int64]:
+    """Number of the layer (shape, on any cores) of each source [len(sources)]."""
+    shapes = [source.task.shape_key for source in sources]
+    return np.unique(shapes, return_inverse=True)[1]
+
+
 def source_outcomes(
     sources: Sequence[SourceTask],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

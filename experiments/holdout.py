@@ -1,37 +1,39 @@
 """Source tasks held out in folds: which model predicts layers that it has never seen?
 
-    python -m experiments.holdout --folds 4 --use 1
+    python -m experiments.holdout                                   # the shipped history
+    python -m experiments.holdout --logs LOGS --hardware v100       # AutoTVM logs
 
 No target trial is used and no workload of a table is looked at: this is where settings of the
-models are chosen. Compared are boosted trees, the deep GP, and the deep GP with one more input: the
-trees' prediction, out of fold on the tasks that it is trained on. Prints the mean over held-out
-tasks of rank correlation, RMSE in GFLOPS and in log2, and the best of the top 1 and top 16
-predictions as fractions of the task's best.
+models are chosen. Compared are boosted trees, the deep GP alone, and the deep GP stacked on the
+trees. Prints the mean over held-out tasks of rank correlation, RMSE in GFLOPS and in log2, and the
+best of the top 1 and top 16 predictions as fractions of the task's best.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from dgtl.features import FeatureMap
-from dgtl.history import SHIPPED, History, SourceTask
+from dgtl.history import SHIPPED, SourceTask, subset
 from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.models.xgb import XGBConfig, XGBModel
-from dgtl.transfer import source_data
+from dgtl.models.dgp_stacked import StackConfig, StackedDGP
+from dgtl.models.xgb import XGBModel
+from dgtl.tables import read_tables
+from dgtl.transfer import layers_of, source_data
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-TREES = XGBConfig(folds=0, nthread=4)
-OUT_OF_FOLD = 5
+    from dgtl.models.base import CostModel
 
 
-def folds(sources: list[SourceTask], count: int, seed: int = 0) -> list[list[SourceTask]]:
+def folds(sources: Sequence[SourceTask], count: int, seed: int = 0) -> list[list[SourceTask]]:
     """Sources dealt to ``count`` folds; those of one shape (any number of cores) stay together."""
     shapes = sorted({source.task.shape_key for source in sources})
     order = np.random.default_rng(seed).permutation(len(shapes))
@@ -39,18 +41,16 @@ def folds(sources: list[SourceTask], count: int, seed: int = 0) -> list[list[Sou
     return [[s for s in sources if fold_of[s.task.shape_key] == k] for k in range(count)]
 
 
-def out_of_fold(
-    features: NDArray[np.float32], gflops: NDArray[np.float64], owner: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """The trees' prediction [N] of every row by trees that have not seen its task [N]."""
-    group = np.random.default_rng(1).permutation(int(owner.max()) + 1) % OUT_OF_FOLD
-    predicted = np.empty(len(gflops))
-    for k in range(OUT_OF_FOLD):
-        held = group[owner] == k
-        model = XGBModel(TREES)
-        model.fit(features[~held], gflops[~held], seed=0)
-        predicted[held] = model.predict_mean(features[held])
-    return predicted
+def fitted(sources: Sequence[SourceTask], steps: int, seed: int) -> dict[str, CostModel]:
+    """The models, each of which learned from the sources."""
+    features, gflops, owner = source_data(sources)
+    stack, network = StackConfig(), DGPConfig(steps=steps)
+    trees, alone = XGBModel(stack.trees), DeepGP(network)
+    stacked = StackedDGP(network, stack)
+    trees.fit(features, gflops, seed=seed)
+    alone.fit(features, gflops, seed=seed)
+    stacked.fit(features, gflops, seed=seed, task=owner, layer=layers_of(sources)[owner])
+    return {"xgb": trees, "dgp alone": alone, "dgp": stacked}
 
 
 def scores(gflops: NDArray[np.float64], log2_predicted: NDArray[np.floating]) -> dict[str, float]:
@@ -68,30 +68,23 @@ def scores(gflops: NDArray[np.float64], log2_predicted: NDArray[np.floating]) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--history", type=Path, default=SHIPPED)
+    parser.add_argument("--logs", nargs="+", default=[str(SHIPPED)], help="histories or logs")
+    parser.add_argument("--hardware", help="its name, where the files hold several")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--use", type=int, default=4, help="only the first so many folds")
-    parser.add_argument("--steps", type=int, default=DGPConfig().steps)
+    parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
+    parser.add_argument("--steps", type=int, default=1000, help="of training the deep GP")
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    sources = [s for s in History.read(args.history) if s.ok_trials]
-    found: dict[str, list[dict[str, float]]] = {"xgb": [], "dgp": [], "dgp on trees": []}
+    sources = [s for s in read_tables(args.logs, args.hardware).tables if s.ok_trials]
+    found: dict[str, list[dict[str, float]]] = {}
     parts = folds(sources, args.folds)
     for held in parts[: args.use]:
-        features, gflops, owner = source_data([s for p in parts if p is not held for s in p])
-        trees = XGBModel(TREES)
-        trees.fit(features, gflops, seed=0)
-        plain = DeepGP(DGPConfig(steps=args.steps))
-        plain.fit(features, gflops, seed=0)
-        stacked = DeepGP(DGPConfig(steps=args.steps))
-        extra = out_of_fold(features, gflops, owner)[:, None]
-        stacked.fit(np.concatenate([features, extra], axis=1), gflops, seed=0)
-        for source in held:
-            x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()
-            by_trees = trees.predict_mean(x)
-            found["xgb"].append(scores(y, by_trees))
-            found["dgp"].append(scores(y, plain.predict_mean(x)))
-            x = np.concatenate([x, by_trees[:, None]], axis=1)
-            found["dgp on trees"].append(scores(y, stacked.predict_mean(x)))
+        known = subset([s for part in parts if part is not held for s in part], args.trials, 0)
+        for name, model in fitted(known, args.steps, args.seed).items():
+            for source in held:
+                x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()
+                found.setdefault(name, []).append(scores(y, model.predict(x).mean))
     for name, rows in found.items():
         means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         text = "  ".join(f"{key} {value:.3f}" for key, value in means.items())
