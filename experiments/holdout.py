@@ -5,8 +5,8 @@
 
 No target trial is used and no workload of a table is looked at: this is where settings of the
 models are chosen. Compared are boosted trees, the deep GP alone, and the deep GP stacked on the
-trees. Prints the mean over held-out tasks of rank correlation, RMSE in GFLOPS and in log2, and the
-best of the top 1 and top 16 predictions as fractions of the task's best.
+trees. Prints the mean over held-out tasks of RMSE in GFLOPS and in log2, rank correlation, and the
+best of the top 1, 10 and 16 predictions as fractions of the task's best.
 """
 
 from __future__ import annotations
@@ -15,22 +15,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from dgtl.features import FeatureMap
 from dgtl.history import SHIPPED, SourceTask, subset
-from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.models.dgp_stacked import StackConfig, StackedDGP
-from dgtl.models.xgb import XGBModel
 from dgtl.tables import read_tables
-from dgtl.transfer import layers_of, source_data
+from experiments.zero_shot import Learned, scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from dgtl.models.base import CostModel
 
 
 def folds(sources: Sequence[SourceTask], count: int, seed: int = 0) -> list[list[SourceTask]]:
@@ -39,31 +31,6 @@ def folds(sources: Sequence[SourceTask], count: int, seed: int = 0) -> list[list
     order = np.random.default_rng(seed).permutation(len(shapes))
     fold_of = {shapes[shape]: place % count for place, shape in enumerate(order)}
     return [[s for s in sources if fold_of[s.task.shape_key] == k] for k in range(count)]
-
-
-def fitted(sources: Sequence[SourceTask], steps: int, seed: int) -> dict[str, CostModel]:
-    """The models, each of which learned from the sources."""
-    features, gflops, owner = source_data(sources)
-    stack, network = StackConfig(), DGPConfig(steps=steps)
-    trees, alone = XGBModel(stack.trees), DeepGP(network)
-    stacked = StackedDGP(network, stack)
-    trees.fit(features, gflops, seed=seed)
-    alone.fit(features, gflops, seed=seed)
-    stacked.fit(features, gflops, seed=seed, task=owner, layer=layers_of(sources)[owner])
-    return {"xgb": trees, "dgp alone": alone, "dgp": stacked}
-
-
-def scores(gflops: NDArray[np.float64], log2_predicted: NDArray[np.floating]) -> dict[str, float]:
-    """How well a prediction [N] of log2 throughput ranks and meets throughput [N]."""
-    order = np.argsort(-log2_predicted)
-    best = gflops.max()
-    return {
-        "spearman": float(spearmanr(gflops, log2_predicted)[0]),
-        "rmse_gflops": float(np.sqrt(np.mean((gflops - np.exp2(log2_predicted)) ** 2))),
-        "rmse_log2": float(np.sqrt(np.mean((np.log2(gflops) - log2_predicted) ** 2))),
-        "top1": float(gflops[order[0]] / best),
-        "top16": float(gflops[order[:16]].max() / best),
-    }
 
 
 def main() -> None:
@@ -81,10 +48,11 @@ def main() -> None:
     parts = folds(sources, args.folds)
     for held in parts[: args.use]:
         known = subset([s for part in parts if part is not held for s in part], args.trials, 0)
-        for name, model in fitted(known, args.steps, args.seed).items():
+        learned = Learned(known, args.steps, args.seed)
+        for name in ("xgb", "dgp_alone", "dgp"):
             for source in held:
                 x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()
-                found.setdefault(name, []).append(scores(y, model.predict(x).mean))
+                found.setdefault(name, []).append(scores(y, learned.predict(name, x)))
     for name, rows in found.items():
         means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         text = "  ".join(f"{key} {value:.3f}" for key, value in means.items())

@@ -36,6 +36,11 @@ HUNG_AFTER_S = 10.0
 """A runner that has not answered so long after its timeout never will."""
 
 
+RUNNER_LIFE = 4096
+"""Libraries after which the runner starts anew. Unloaded ones leave five memory maps each behind,
+and Linux allows a process 65,530: the 13,000th library of one runner did not load any more."""
+
+
 @dataclasses.dataclass
 class _Candidate:
     """A configuration on its way through building and running."""
@@ -102,8 +107,7 @@ class LocalMeasurer:
         self._lock = machine_lock()
         cores = len(os.sched_getaffinity(0))
         self._builders = self._pool(cores, self.options.build_timeout_s)
-        self._runner = self._pool(1, self.options.run_timeout_s)
-        self._runner_pid: int | None = None
+        self._start_runner()
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
         self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
@@ -116,6 +120,11 @@ class LocalMeasurer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+    def _start_runner(self) -> None:
+        self._runner = self._pool(1, self.options.run_timeout_s)
+        self._runner_pid: int | None = None
+        self._runner_loaded = 0
 
     def __enter__(self) -> LocalMeasurer:
         return self
@@ -194,6 +203,10 @@ class LocalMeasurer:
                 if candidate.running and not candidate.quick:
                     self._time(candidate, best_s)
         self._runner.submit(workers.unload).result()
+        self._runner_loaded += len(candidates)
+        if self._runner_loaded >= RUNNER_LIFE:
+            self._runner.shutdown(wait=True)
+            self._start_runner()
         for candidate in candidates:
             if candidate.built is not None:
                 Path(candidate.built.library).unlink(missing_ok=True)

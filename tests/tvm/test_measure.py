@@ -175,6 +175,15 @@ def test_a_runner_that_hangs_in_native_code_is_ended(hardware, scratch, monkeypa
     assert [trial.status for trial in trials] == [Status.RUN_TIMEOUT, Status.OK]
 
 
+def test_the_runner_starts_anew_before_its_memory_maps_run_out(hardware, scratch, monkeypatch):
+    monkeypatch.setattr(measure, "RUNNER_LIFE", 2)
+    with measurer(hardware) as ours:
+        before = ours._runner
+        assert all(t.ok for t in ours.measure(TASK, keys(2), best_s=math.inf))
+        assert ours._runner is not before
+        assert all(t.ok for t in ours.measure(TASK, keys(4)[2:], best_s=math.inf))
+
+
 def test_a_slow_candidate_is_timed_once(hardware, scratch):
     options = MeasureOptions(repeats=3, min_repeat_ms=1e-3, quick_factor=3.0)
     with measurer(hardware, options) as ours:
