@@ -156,6 +156,16 @@ def performance_score(
     return float(np.mean((curve - baseline)[tells] / room[tells]))
 
 
+def hv(search_reduction: float, latency_reduction: float) -> float:
+    """HV: the product of both reductions, fractions against AutoTVM, times 100 (ICCV 2021).
+
+    Not a Pareto hypervolume. Where both are negative the product alone would praise what is worse
+    in both, so that it is taken as negative.
+    """
+    product = 100.0 * search_reduction * latency_reduction
+    return -product if search_reduction < 0 and latency_reduction < 0 else product
+
+
 @dataclasses.dataclass(frozen=True)
 class Interval:
     """A mean and its confidence interval: numbers, or arrays for curves."""

@@ -25,45 +25,39 @@ if TYPE_CHECKING:
 Layer = tuple[int, int, int, int, int]
 """A square convolution: input channels, output channels, kernel, stride, size of the output."""
 
-NETWORKS: dict[str, frozenset[Layer]] = {
+NETWORKS: dict[str, dict[Layer, int]] = {
     # TVM's relay.testing variant: pre-activation, with a 1x1 shortcut in stage 1 as well.
-    "resnet18": frozenset(
-        {
-            *((3, 64, 7, 2, 112), (64, 64, 3, 1, 56), (64, 64, 1, 1, 56), (64, 128, 3, 2, 28)),
-            *((64, 128, 1, 2, 28), (128, 128, 3, 1, 28), (128, 256, 3, 2, 14)),
-            *((128, 256, 1, 2, 14), (256, 256, 3, 1, 14), (256, 512, 3, 2, 7)),
-            *((256, 512, 1, 2, 7), (512, 512, 3, 1, 7)),
-        }
-    ),
-    "vgg16": frozenset(
-        {
-            *((3, 64, 3, 1, 224), (64, 64, 3, 1, 224), (64, 128, 3, 1, 112)),
-            *((128, 128, 3, 1, 112), (128, 256, 3, 1, 56), (256, 256, 3, 1, 56)),
-            *((256, 512, 3, 1, 28), (512, 512, 3, 1, 28), (512, 512, 3, 1, 14)),
-        }
-    ),
+    "resnet18": {
+        **{(3, 64, 7, 2, 112): 1, (64, 64, 3, 1, 56): 4, (64, 64, 1, 1, 56): 1},
+        **{(64, 128, 3, 2, 28): 1, (64, 128, 1, 2, 28): 1, (128, 128, 3, 1, 28): 3},
+        **{(128, 256, 3, 2, 14): 1, (128, 256, 1, 2, 14): 1, (256, 256, 3, 1, 14): 3},
+        **{(256, 512, 3, 2, 7): 1, (256, 512, 1, 2, 7): 1, (512, 512, 3, 1, 7): 3},
+    },
+    "vgg16": {
+        **{(3, 64, 3, 1, 224): 1, (64, 64, 3, 1, 224): 1, (64, 128, 3, 1, 112): 1},
+        **{(128, 128, 3, 1, 112): 1, (128, 256, 3, 1, 56): 1, (256, 256, 3, 1, 56): 2},
+        **{(256, 512, 3, 1, 28): 1, (512, 512, 3, 1, 28): 2, (512, 512, 3, 1, 14): 3},
+    },
     # Without its depthwise layers, which are of another kind.
-    "mobilenet_v1": frozenset(
-        {
-            *((3, 32, 3, 2, 112), (32, 64, 1, 1, 112), (64, 128, 1, 1, 56), (128, 128, 1, 1, 56)),
-            *((128, 256, 1, 1, 28), (256, 256, 1, 1, 28), (256, 512, 1, 1, 14)),
-            *((512, 512, 1, 1, 14), (512, 1024, 1, 1, 7), (1024, 1024, 1, 1, 7)),
-        }
-    ),
+    "mobilenet_v1": {
+        **{(3, 32, 3, 2, 112): 1, (32, 64, 1, 1, 112): 1, (64, 128, 1, 1, 56): 1},
+        **{(128, 128, 1, 1, 56): 1, (128, 256, 1, 1, 28): 1, (256, 256, 1, 1, 28): 1},
+        **{(256, 512, 1, 1, 14): 1, (512, 512, 1, 1, 14): 5, (512, 1024, 1, 1, 7): 1},
+        **{(1024, 1024, 1, 1, 7): 1},
+    },
     # The first version, with the stride in the first 1x1 convolution of a block.
-    "resnet50": frozenset(
-        {
-            *((3, 64, 7, 2, 112), (64, 64, 1, 1, 56), (64, 64, 3, 1, 56), (64, 256, 1, 1, 56)),
-            *((256, 64, 1, 1, 56), (256, 128, 1, 2, 28), (128, 128, 3, 1, 28)),
-            *((128, 512, 1, 1, 28), (256, 512, 1, 2, 28), (512, 128, 1, 1, 28)),
-            *((512, 256, 1, 2, 14), (256, 256, 3, 1, 14), (256, 1024, 1, 1, 14)),
-            *((512, 1024, 1, 2, 14), (1024, 256, 1, 1, 14), (1024, 512, 1, 2, 7)),
-            *((512, 512, 3, 1, 7), (512, 2048, 1, 1, 7), (1024, 2048, 1, 2, 7)),
-            (2048, 512, 1, 1, 7),
-        }
-    ),
+    "resnet50": {
+        **{(3, 64, 7, 2, 112): 1, (64, 64, 1, 1, 56): 1, (64, 64, 3, 1, 56): 3},
+        **{(64, 256, 1, 1, 56): 4, (256, 64, 1, 1, 56): 2, (256, 128, 1, 2, 28): 1},
+        **{(128, 128, 3, 1, 28): 4, (128, 512, 1, 1, 28): 4, (256, 512, 1, 2, 28): 1},
+        **{(512, 128, 1, 1, 28): 3, (512, 256, 1, 2, 14): 1, (256, 256, 3, 1, 14): 6},
+        **{(256, 1024, 1, 1, 14): 6, (512, 1024, 1, 2, 14): 1, (1024, 256, 1, 1, 14): 5},
+        **{(1024, 512, 1, 2, 7): 1, (512, 512, 3, 1, 7): 3, (512, 2048, 1, 1, 7): 3},
+        **{(1024, 2048, 1, 2, 7): 1, (2048, 512, 1, 1, 7): 2},
+    },
 }
-"""Distinct convolutions of networks, batch 1, 224 x 224; a layer may be of several networks."""
+"""Distinct convolutions of networks, batch 1, 224 x 224, and how often a network runs each; a layer
+may be of several networks. ResNet-18, VGG-16 and MobileNet-v1 as in TVM's ``relay.testing``."""
 
 SQUARE = re.compile(r"conv2d_1x(\d+)x\1x(\d+)x(\d+)x\3x(\d+)(?:_yy\*(\d+)_xx\*\5)?")
 """Shape key of a square convolution of batch 1: output, channels, kernel, inputs, stride."""
@@ -274,11 +268,12 @@ def network_folds(
 
 def networks_of(task: Task) -> frozenset[str]:
     """Names of the networks that a task's layer is of, batch 1; `OTHER` if none."""
-    found = frozenset(name for name, layers in NETWORKS.items() if _layer(task) in layers)
+    found = frozenset(name for name, layers in NETWORKS.items() if layer_of(task) in layers)
     return found or frozenset({OTHER})
 
 
-def _layer(task: Task) -> Layer | None:
+def layer_of(task: Task) -> Layer | None:
+    """The square convolution that a task is, batch 1; None for anything else."""
     found = SQUARE.fullmatch(task.shape_key)
     if found is None:
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import toys
+from onnx import helper
 
 from dgtl.autotvm.layers import Conv
 from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
@@ -21,6 +22,7 @@ from dgtl.tables import (
     networks_of,
     read_tables,
 )
+from dgtl.tvm import networks
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
 
@@ -151,6 +153,33 @@ def test_layers_of_networks_are_found_from_tasks_of_any_origin():
 def test_networks_have_as_many_layers_as_published():
     counts = {name: len(layers) for name, layers in NETWORKS.items()}
     assert counts == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 20}
+
+
+def test_layers_occur_as_often_as_in_the_graphs():
+    """Counted in the networks that are tuned here, which are torchvision's."""
+    for name in ("resnet18", "vgg16", "mobilenet_v1"):
+        expected = dict(NETWORKS[name])
+        if name == "resnet18":
+            del expected[64, 64, 1, 1, 56]  # torchvision's first stage has no such shortcut
+        assert convolutions(networks.load(name, seed=0)) == expected
+    assert sum(NETWORKS["resnet50"].values()) == 53
+
+
+def convolutions(model) -> dict[tuple[int, ...], int]:
+    """Ungrouped convolutions of an ONNX graph of 224 x 224, as `NETWORKS` writes them."""
+    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    sizes, found = {"data": 224}, collections.Counter()
+    for node in model.graph.node:
+        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        size = sizes[node.input[0]]
+        if "kernel_shape" in given:
+            kernel, stride = given["kernel_shape"][0], given["strides"][0]
+            size = (size + 2 * given["pads"][0] - kernel) // stride + 1
+        if node.op_type == "Conv" and given["group"] == 1:
+            outputs, inputs = shapes[node.input[1]][:2]
+            found[inputs, outputs, kernel, stride, size] += 1
+        sizes[node.output[0]] = size
+    return dict(found)
 
 
 @pytest.mark.parametrize("n", [2, 4, None])

@@ -12,112 +12,37 @@ where dgtl is the faster. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
-import dataclasses
 import importlib.util
 import json
-import multiprocessing
-import os
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import tvm
 from omegaconf import OmegaConf
 
-from dgtl.tvm import deploy, networks, workers
+from dgtl.tvm import deploy, networks, race, workers
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure import machine_lock
+from dgtl.tvm.race import Contender
 from dgtl.tvm.tasks import input_shapes, lower
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-TURN_S = 0.25
-"""A turn is as many runs as fit in this, and at least one."""
-PAUSE_S = 0.05
-"""Between turns: thread pools spin for a while before they sleep."""
 UNTUNED_TURNS = 3
 """The untuned network takes a hundred times as long and is no close race."""
-
-_run: Callable[[], np.ndarray]
-
-
-def start_tvm(library: str, inputs: dict[str, np.ndarray], cores: int) -> None:
-    """Makes this process run a network built by TVM."""
-    global _run
-    pin(cores)
-    workers.start(cores)
-    vm = tvm.relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
-    arguments = [tvm.runtime.tensor(value) for value in inputs.values()]
-
-    def run() -> np.ndarray:
-        output = vm["main"](*arguments)
-        return output if hasattr(output, "numpy") else output[0]
-
-    _run = run
 
 
 def start_onnxruntime(model: str, inputs: dict[str, np.ndarray], cores: int) -> None:
     """Makes this process run a network by ONNX Runtime, as it comes but for the threads."""
     import onnxruntime
 
-    global _run
-    pin(cores)
+    race.pin(cores)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cores
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    _run = lambda: session.run(None, inputs)[0]  # noqa: E731
-
-
-def pin(cores: int) -> None:
-    """Keeps this process to as many cores as it may use threads, the same for all."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-
-
-def output() -> np.ndarray:
-    """First output of the network."""
-    value = _run()
-    return value.numpy() if hasattr(value, "numpy") else value
-
-
-def turn() -> list[float]:
-    """Times [s] of the runs of one turn, after one that is not counted."""
-    begin = time.perf_counter()
-    _run()
-    n = max(1, int(TURN_S / (time.perf_counter() - begin)))
-    times = []
-    for _ in range(n):
-        begin = time.perf_counter()
-        _run()
-        times.append(time.perf_counter() - begin)
-    return times
-
-
-@dataclasses.dataclass
-class Contender:
-    """One way to run the network, in a process of its own."""
-
-    name: str
-    pool: concurrent.futures.ProcessPoolExecutor
-    turns: int
-    times_s: list[float] = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def start(cls, name: str, turns: int, initializer: Callable, *arguments: object) -> Contender:
-        context = multiprocessing.get_context("spawn")
-        pool = concurrent.futures.ProcessPoolExecutor(1, context, initializer, arguments)
-        return cls(name, pool, turns)
-
-    @property
-    def latency_ms(self) -> float:
-        return statistics.median(self.times_s) * 1e3
+    race.enter(lambda: session.run(None, inputs)[0])
 
 
 def find_run(network: str) -> Path:
@@ -148,8 +73,8 @@ def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
         untuned = Path(scratch) / "untuned.so"
         deploy.build(lower(model, tvm.target.Target(hardware.target)), hardware, untuned)
         contenders = [
-            Contender.start("dgtl", rounds, start_tvm, str(run / "model.so"), inputs, cores),
-            Contender.start("untuned", UNTUNED_TURNS, start_tvm, str(untuned), inputs, cores),
+            Contender.of_library("dgtl", rounds, run / "model.so", inputs, cores),
+            Contender.of_library("untuned", UNTUNED_TURNS, untuned, inputs, cores),
         ]
         if importlib.util.find_spec("onnxruntime") is None:
             print("without ONNX Runtime, which is not installed: pip install onnxruntime")
@@ -160,10 +85,10 @@ def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
                 Contender.start("onnxruntime", rounds, start_onnxruntime, str(file), inputs, cores)
             )
         try:
-            race(contenders, rounds)
+            run_race(contenders, rounds)
         finally:
             for contender in contenders:
-                contender.pool.shutdown()
+                contender.close()
     ms: dict[str, Any] = {c.name: round(c.latency_ms, 4) for c in contenders}
     other = ms.get("onnxruntime")
     return workload.name, {
@@ -174,21 +99,14 @@ def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
     }
 
 
-def race(contenders: list[Contender], rounds: int) -> None:
+def run_race(contenders: list[Contender], rounds: int) -> None:
     """Checks that all compute the same, then lets them run in turns."""
-    outputs = {c.name: c.pool.submit(output).result() for c in contenders}
+    outputs = {contender.name: contender.output() for contender in contenders}
     for name, value in outputs.items():
         if name != "dgtl":
             error = workers.relative_error(value, outputs["dgtl"])
             print(f"  dgtl against {name}: relative error {error:.1e}")
-    with machine_lock():
-        for number in range(rounds):
-            # Whoever follows the slowest finds other caches: the order turns.
-            for i in range(len(contenders)):
-                contender = contenders[(number + i) % len(contenders)]
-                if number < contender.turns:
-                    time.sleep(PAUSE_S)
-                    contender.times_s += contender.pool.submit(turn).result()
+    race.race(contenders, rounds)
     for contender in contenders:
         low, high = np.quantile(contender.times_s, [0.1, 0.9]) * 1e3
         print(
