@@ -1,0 +1,211 @@
+"""First ablation: models predict the throughput of tasks of which no trial was seen.
+
+    python -m experiments.rmse                                      # the shipped data
+    python -m experiments.rmse --data gtx1650=LOGS/GTX1650/conv2d_nchw.cuda.random.log.xz \\
+        --data v100=LOGS/V100 --data k80=LOGS/K80 --leave-out network
+
+One network is left out at a time, and layers in folds: every number is of layers that were not
+learned from. Without ``--data`` the data are ``cpu``, the shipped history and tables. The history
+holds no layer of AlexNet, VGG-16, ResNet-18 and MobileNet-v1 by construction, so that these are
+predicted where the tables hold their layers or runs are added (``--data cpu=outputs/vgg16/random``
+adds to the shipped). V100 and K80 logs are of ResNet-50 and NASNet at batch 128. Logs of a tuner
+lean to good configurations: of a GTX 1650, give the random one.
+
+All models of `experiments.zero_shot` learn from the same rows. Scores are means over layers. Each
+(data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the same
+command goes on after the last. What other commands left there is shown as well: of each data and
+part left out, what has the settings of this command, else the latest settings.
+``rmse.csv``, ``rmse.md``, ``rmse.html`` and the figure are written from these lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgtl.features import FEATURES_SCHEMA, FeatureMap
+from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
+from dgtl.tables import read_tables
+from experiments import rmse_report
+from experiments.left_out import KINDS, left_out
+from experiments.zero_shot import MODELS, Learned, scores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dgtl.tables import Fold
+
+CPU = "cpu"
+"""Name of the shipped data."""
+
+COLUMNS = ("rmse_gflops", "rmse_log2", "spearman", "top1", "top10")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One model on what was left out.
+
+    Args:
+        dataset, held_out, model, seed: which.
+        settings: fingerprint of the data, and of what else decides the result.
+        source_trials: trials that ran and were learned from.
+        layers: scores of each task left out, by its key.
+    """
+
+    dataset: str
+    held_out: str
+    model: str
+    seed: int
+    settings: str
+    source_trials: int
+    layers: dict[str, dict[str, float]]
+
+    @property
+    def unit(self) -> tuple[str, str, str, int, str]:
+        """What it is the result of."""
+        return self.dataset, self.held_out, self.model, self.seed, self.settings
+
+    def mean(self, column: str) -> float:
+        """Mean of a score over the layers."""
+        return float(np.mean([layer[column] for layer in self.layers.values()]))
+
+    def row(self) -> dict[str, Any]:
+        """As a line of ``rmse.csv``."""
+        names = ("dataset", "held_out", "model", "seed", "source_trials")
+        means = {column: round(self.mean(column), 5) for column in COLUMNS}
+        return {name: getattr(self, name) for name in names} | means
+
+
+def read_results(path: Path) -> list[Result]:
+    """The results in a file; its last line may be damaged, as a killed run leaves it."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(Result(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number} is damaged: {error}") from error
+    return found
+
+
+def predict(dataset: str, fold: Fold, settings: dict[str, int], seed: int, path: Path) -> None:
+    """Fits and scores the models of a fold that ``path`` does not hold yet, and appends them.
+
+    Args:
+        dataset: its name.
+        fold: what is left out, and what is learned from.
+        settings: ``trials`` to learn from at most, ``steps`` of training.
+        seed: draws the trials, and is the models'.
+        path: of the results.
+    """
+    done = {result.unit for result in read_results(path)}
+    code = fingerprint(fold, settings)
+    missing = [m for m in MODELS if (dataset, fold.name, m, seed, code) not in done]
+    if not missing:
+        return
+    known = [s for s in subset(fold.sources, settings["trials"], seed) if s.ok_trials]
+    learned = Learned(known, settings["steps"], seed)
+    rows = sum(len(source.ok_trials) for source in known)
+    data = [(t.task, FeatureMap(t.task, t.space)(t.configs()), t.gflops()) for t in fold.targets]
+    for model in missing:
+        layers = {task.key: scores(y, learned.predict(model, x)) for task, x, y in data}
+        _append(path, Result(dataset, fold.name, model, seed, code, rows, layers))
+        print(f"{dataset}, {fold.name}, seed {seed}: {model}", file=sys.stderr)
+
+
+def fingerprint(fold: Fold, settings: dict[str, int]) -> str:
+    """Equal where the same is learned from and the same predicted."""
+    told = [[(s.task.key, len(s.trials)) for s in part] for part in (fold.sources, fold.targets)]
+    text = json.dumps([FEATURES_SCHEMA, told, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _append(path: Path, result: Result) -> None:
+    """Appends one line, below whatever a killed run left of its last one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and (text := path.read_text()) and not text.endswith("\n"):
+        path.write_text(text[: text.rfind("\n") + 1])
+    with path.open("a") as file:
+        file.write(json.dumps(dataclasses.asdict(result)) + "\n")
+
+
+def datasets(given: Iterable[str]) -> dict[str, list[str]]:
+    """Paths by name of the data, from ``NAME=PATH``; those of one name belong together.
+
+    Raises:
+        ValueError: not of this form.
+    """
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise ValueError(f"--data {text}: give NAME=PATH, e.g. --data v100=LOGS/V100")
+        found.setdefault(name, []).append(path)
+    if not found or CPU in found:
+        shipped = [str(folder) for folder in (SHIPPED, SHIPPED_TABLES) if folder.exists()]
+        found[CPU] = [*shipped, *found.get(CPU, [])]
+    return found
+
+
+def shown(results: Sequence[Result], now: dict[tuple[str, str], str]) -> list[Result]:
+    """The results of the settings of ``now``, by data and part; of other parts, of their latest."""
+    codes = {(result.dataset, result.held_out): result.settings for result in results} | now
+    return [
+        result for result in results if codes[result.dataset, result.held_out] == result.settings
+    ]
+
+
+def write(results: Sequence[Result], out: Path) -> str:
+    """Writes the table of all results in all its forms, and returns it as text."""
+    rows = [result.row() for result in results]
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "rmse.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return rmse_report.write(results, out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
+    parser.add_argument("--leave-out", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--folds", type=int, default=4, help="of layers")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
+    parser.add_argument("--steps", type=int, default=1000, help="of training deep GPs")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    args = parser.parse_args()
+    settings = {"trials": args.trials, "steps": args.steps}
+    path = args.out / "rmse.jsonl"
+    try:
+        folds = {
+            name: left_out(read_tables(paths), args.leave_out, args.folds)
+            for name, paths in datasets(args.data).items()
+        }
+        for seed in args.seeds:
+            for name, parts in folds.items():
+                for fold in parts:
+                    predict(name, fold, settings, seed, path)
+        now = {
+            (name, fold.name): fingerprint(fold, settings)
+            for name, parts in folds.items()
+            for fold in parts
+        }
+        print(write(shown(read_results(path), now), args.out))
+    except ValueError as error:
+        sys.exit(f"rmse: {error}")
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Models of source tasks that predict tasks of which no trial was seen, and how well they do.
+
+What `experiments.holdout` and `experiments.rmse` share: the models by name, all fitted to the same
+rows of the same features, and the scores of a prediction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from scipy.stats import spearmanr
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dgtl.models.dgp import DeepGP, DGPConfig
+from dgtl.models.dgp_stacked import StackConfig, StackedDGP
+from dgtl.models.xgb import XGBModel
+from dgtl.transfer import layers_of, source_data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from dgtl.history import SourceTask
+
+EXACT_ROWS = 1000
+"""Rows of the exact GP, whose cost is cubic in them."""
+
+TOPS = (1, 10, 16)
+"""Of so many top predictions the best is looked at."""
+
+MODELS = {
+    "dgp": "deep GP stacked on trees: model=dgp",
+    "dgp_alone": "deep GP",
+    "gp_one_layer": "the same with one layer: a sparse variational GP",
+    "gp_exact": f"exact GP on {EXACT_ROWS:,} rows",
+    "xgb": "boosted trees: model=xgb_transfer",
+    "mean": "mean of deep GP and boosted trees, each fitted alone",
+}
+"""What each model is, by name."""
+
+
+class Predictor(Protocol):
+    """Anything that was fitted."""
+
+    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Mean [N] of log2 throughput (GFLOPS) at features [N, D]."""
+        ...
+
+
+class ExactGP:
+    """An exact GP on a random subset of the rows, by scikit-learn.
+
+    Matern 5/2 with one length scale and noise, both by maximum likelihood; columns standardised. A
+    length scale for each of the 77 columns predicts new layers no better.
+
+    Args:
+        features, gflops: the trials, [N, D] and [N].
+        seed: draws the rows.
+    """
+
+    def __init__(self, features: ArrayLike, gflops: ArrayLike, seed: int) -> None:
+        x, y = np.asarray(features, dtype=np.float64), np.asarray(gflops, dtype=np.float64)
+        rows = np.random.default_rng(seed).permutation(len(y))[:EXACT_ROWS]
+        kernel = ConstantKernel(1.0) * Matern(x.shape[1] ** 0.5, (0.1, 1e3), 2.5) + WhiteKernel(0.1)
+        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+        self._model = make_pipeline(StandardScaler(), process)
+        self._model.fit(x[rows], np.log2(y[rows]))
+
+    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
+        return np.asarray(self._model.predict(np.asarray(features, dtype=np.float64)))
+
+
+class Learned:
+    """The models of `MODELS`, each fitted to the trials of the sources when it is first asked for.
+
+    Args:
+        sources: tasks with trials that ran.
+        steps: of training deep GPs.
+        seed: of every model.
+    """
+
+    def __init__(self, sources: Sequence[SourceTask], steps: int, seed: int) -> None:
+        self._features, self._gflops, self._owner = source_data(sources)
+        self._layer = layers_of(sources)[self._owner]
+        self._steps, self._seed = steps, seed
+        self._fitted: dict[str, Predictor] = {}
+
+    def predict(self, model: str, features: ArrayLike) -> NDArray[np.float64]:
+        """Mean [N] of log2 throughput at features [N, D]."""
+        if model == "mean":
+            parts = [self.predict(part, features) for part in ("dgp_alone", "xgb")]
+            return np.mean(parts, axis=0)
+        if model not in self._fitted:
+            self._fitted[model] = self._fit(model)
+        return self._fitted[model].predict_mean(features)
+
+    def _fit(self, model: str) -> Predictor:
+        data, seed, network = (self._features, self._gflops), self._seed, DGPConfig
+        if model == "gp_exact":
+            return ExactGP(*data, seed)
+        if model == "xgb":
+            trees = XGBModel(StackConfig().trees)
+            trees.fit(*data, seed=seed)
+            return trees
+        if model == "dgp":
+            stacked = StackedDGP(network(steps=self._steps), StackConfig())
+            stacked.fit(*data, seed=seed, task=self._owner, layer=self._layer)
+            return stacked
+        deep = DeepGP(network(steps=self._steps, layers=1 if model == "gp_one_layer" else 2))
+        deep.fit(*data, seed=seed)
+        return deep
+
+
+def scores(gflops: NDArray[np.float64], log2_predicted: NDArray[np.floating]) -> dict[str, float]:
+    """How well a prediction [N] of log2 throughput ranks and meets throughput [N]."""
+    order = np.argsort(-log2_predicted, kind="stable")
+    found = {
+        "rmse_gflops": float(np.sqrt(np.mean((gflops - np.exp2(log2_predicted)) ** 2))),
+        "rmse_log2": float(np.sqrt(np.mean((np.log2(gflops) - log2_predicted) ** 2))),
+        "spearman": float(spearmanr(gflops, log2_predicted)[0]),
+    }
+    best = gflops.max()
+    return found | {f"top{n}": float(gflops[order[:n]].max() / best) for n in TOPS}
