@@ -152,8 +152,8 @@ class Run:
         return cls(folder, Summary.read(folder / "summary.json"), report, tuple(loud))
 
 
-def read_runs(folder: Path) -> dict[str, list[Run]]:
-    """All finished runs below a folder, by the name of their method.
+def read_runs(*folders: Path) -> dict[str, list[Run]]:
+    """All finished runs below folders, by the name of their method.
 
     Runs of one method that were told different things are different methods: what not all runs
     were told is part of the name.
@@ -161,14 +161,16 @@ def read_runs(folder: Path) -> dict[str, list[Run]]:
     Raises:
         ValueError: no runs, or runs of different tables.
     """
-    runs = [Run.read(path.parent) for path in sorted(folder.rglob("replay.json"))]
+    where = ", ".join(map(str, folders))
+    found = sorted({path.parent for folder in folders for path in folder.rglob("replay.json")})
+    runs = [Run.read(folder) for folder in found]
     if not runs:
-        raise ValueError(f"no finished replay in {folder}: python run.py hardware=replay ...")
+        raise ValueError(f"no finished replay in {where}: python run.py hardware=replay ...")
     for name in ("tables", "hardware", "min_rows", "leave_out", "outside"):
         values = {json.dumps(run.report[name]) for run in runs}
         if len(values) > 1:
             raise ValueError(
-                f"the runs in {folder} differ in {name} ({', '.join(sorted(values))}): compare "
+                f"the runs in {where} differ in {name} ({', '.join(sorted(values))}): compare "
                 "them one by one, giving the folder"
             )
     common = set.intersection(*(set(run.overrides) for run in runs))

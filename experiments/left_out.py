@@ -88,8 +88,8 @@ def left_out(read: Tables, kinds: Iterable[str], folds: int) -> list[Fold]:
 
     Returns:
         Folds whose sources hold no shape of their targets, on any number of cores; a layer of
-        several networks is a target of each. Networks of which nothing, or nothing else, was
-        recorded are left out.
+        several networks is a target of each. There is none for a network of which nothing was
+        recorded, or nothing beside it, or only layers that it shares with one larger network.
 
     Raises:
         ValueError: nothing is left to predict.
@@ -97,11 +97,11 @@ def left_out(read: Tables, kinds: Iterable[str], folds: int) -> list[Fold]:
     targets = [table for table in read.tables if len(table.ok_trials) >= MIN_ROWS]
     found = []
     if "network" in kinds:
-        for name in LAYERS:
-            own = tuple(table for table in targets if name in networks_of(table.task))
+        keys = {n: {t.task.key for t in targets if n in networks_of(t.task)} for n in LAYERS}
+        for name, own in keys.items():
             sources = tuple(t for t in read.tables if name not in networks_of(t.task))
-            if own and sources:
-                found.append(Fold(name, own, sources))
+            if own and sources and not any(own < other for other in keys.values()):
+                found.append(Fold(name, tuple(t for t in targets if t.task.key in own), sources))
     if "layer" in kinds:
         found += layer_folds(read, targets, folds)
     if not found:

@@ -82,8 +82,8 @@ def table(results: Sequence[Result]) -> list[list[str]]:
             scores = by_layer(own)
             mean = {c: float(np.mean([s[c] for s in scores.values()])) for c in _columns(scores)}
             minus = {
-                c: "" if model == REFERENCE else _text(difference(scores, reference, c))
-                for c in ("rmse_gflops", "rmse_log2")
+                c: "" if model == REFERENCE else _text(difference(scores, reference, c), digits)
+                for c, digits in (("rmse_gflops", 1), ("rmse_log2", 3))
             }
             lines.append(
                 [
@@ -156,7 +156,7 @@ def write(results: Sequence[Result], out: Path) -> str:
     page.write(out / "rmse.html")
     style.save(figure, out / "rmse.png")
     made = "; ".join(f"{name} {value}" for name, value in facts.items())
-    text = markdown(lines, f"{NOTE} {meaning[0].upper()}{meaning[1:]}.\n\n{made}")
+    text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{made}.")
     (out / "rmse.md").write_text(text)
     return text
 
@@ -165,7 +165,8 @@ def _columns(scores: Scores) -> list[str]:
     return list(next(iter(scores.values())))
 
 
-def _text(interval: metrics.Interval | None) -> str:
+def _text(interval: metrics.Interval | None, digits: int) -> str:
     if interval is None:
         return ""
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    mean, low, high = (f"{v:+.{digits}f}" for v in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"

@@ -72,14 +72,15 @@ def test_layers_are_known_by_shape_at_any_batch(sources):
 
 def test_nothing_is_learned_of_what_is_left_out(history):
     folds = left_out(read_tables([str(history)]), ("network", "layer"), 3)
-    assert [fold.name for fold in folds][:3] == ["resnet18", "vgg16", "resnet50"]
-    assert len(folds) == 6
+    # The one layer of ResNet-50 is ResNet-18's as well.
+    assert [fold.name for fold in folds][:2] == ["resnet18", "vgg16"]
+    assert len(folds) == 5
     for fold in folds:
         known = {source.task.shape_key for source in fold.sources}
         assert known.isdisjoint(target.task.shape_key for target in fold.targets)
         if fold.name in LAYERS:
             assert not any(fold.name in networks_of(source.task) for source in fold.sources)
-    dealt = [t.task.key for fold in folds[3:] for t in fold.targets]
+    dealt = [t.task.key for fold in folds[2:] for t in fold.targets]
     assert len(dealt) == len(set(dealt)) == 6
 
 
@@ -147,7 +148,7 @@ def test_table_says_by_how_much_a_model_misses_the_trees(history, tmp_path, gues
         *("dataset", "held_out", "model", "seed", "source_trials", "rmse_gflops", "rmse_log2"),
         *("spearman", "top1", "top10"),
     ]
-    assert len(rows) == 3 * len(MODELS) * 2
+    assert len(rows) == 2 * len(MODELS) * 2
     text = (out / "rmse.md").read_text()
     assert "| toy | vgg16 | xgb | 1 | 2 |" in text
     errors = [float(r["rmse_log2"]) for r in rows if r["held_out"] == "vgg16" and r["seed"] == "0"]
