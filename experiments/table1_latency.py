@@ -1,0 +1,107 @@
+"""Latencies of a campaign, re-measured at its end: all methods of a network in turns.
+
+Each run timed its own network, hours apart; what is compared is timed together. The times are kept
+beside the runs and made again when a run has built its network anew.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dgtl.runs import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from experiments.table1_campaign import Cell
+
+ROUNDS = 15
+"""Turns of each network; a turn is as many runs as fit in a quarter of a second."""
+
+
+def remeasure(
+    complete: Sequence[Cell],
+    time_all: Callable[[Sequence[Cell]], dict[str, list[float]]] | None = None,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Times the networks of complete live cells, those of one network and seed against each other.
+
+    Args:
+        complete: cells that have ended.
+        time_all: run times [s] by method of cells of one network and seed; by a race if None.
+        say: told each line.
+    """
+    time_all = _race if time_all is None else time_all
+    for group in groups(complete):
+        path, stamps = _path(group[0]), _stamps(group)
+        if _read(path).get("stamps") == stamps:
+            continue
+        say(f"timing {group[0].network} seed {group[0].seed}: {', '.join(stamps)} in turns")
+        times = time_all(group)
+        path.write_text(json.dumps({"stamps": stamps, "times_s": times}) + "\n")
+
+
+def latency_ms(cell: Cell) -> float | None:
+    """Median of what was re-measured of a cell's present network [ms]; None if nothing was."""
+    kept = _read(_path(cell))
+    if kept.get("stamps", {}).get(cell.model) != _stamp(cell):
+        return None
+    return 1e3 * statistics.median(kept["times_s"][cell.model])
+
+
+def groups(complete: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells of one network and seed together."""
+    found: dict[tuple[str, int], list[Cell]] = {}
+    for cell in complete:
+        found.setdefault((cell.network, cell.seed), []).append(cell)
+    return list(found.values())
+
+
+def _path(cell: Cell) -> Path:
+    return cell.folder.parent.parent / f"latency-{cell.seed}.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _stamps(group: Sequence[Cell]) -> dict[str, list[int] | None]:
+    return {cell.model: _stamp(cell) for cell in group}
+
+
+def _stamp(cell: Cell) -> list[int] | None:
+    library = cell.folder / "model.so"
+    if not library.exists():
+        return None
+    return [library.stat().st_size, library.stat().st_mtime_ns]
+
+
+def _race(group: Sequence[Cell]) -> dict[str, list[float]]:
+    # Here, so that a report of recorded tables does without TVM.
+    from dgtl.tvm import hardware as machine
+    from dgtl.tvm import networks
+    from dgtl.tvm.race import Contender, race
+    from dgtl.tvm.tasks import input_shapes
+
+    origin = Origin.read(group[0].folder)
+    assert origin is not None, "a complete cell has an origin"
+    workload = origin.config["workload"]
+    shapes = input_shapes(networks.load(workload["name"], workload["seed"], workload["path"]))
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.standard_normal(s, dtype=np.float32) for name, s in shapes.items()}
+    cores = machine.detect(origin.config["hardware"]["num_cores"]).num_cores
+    contenders: list[Contender] = []
+    try:
+        for cell in group:
+            library = cell.folder / "model.so"
+            contenders.append(Contender.of_library(cell.model, ROUNDS, library, inputs, cores))
+        race(contenders, ROUNDS)
+    finally:
+        for contender in contenders:
+            contender.close()
+    return {contender.name: contender.times_s for contender in contenders}
