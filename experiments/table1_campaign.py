@@ -114,10 +114,15 @@ def cells(
     return found
 
 
+def say_at_once(text: str) -> None:
+    """Prints a line before what a run in another process prints next."""
+    print(text, flush=True)
+
+
 def run_cells(
     planned: Sequence[Cell],
     run: Callable[[Cell], int] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say_at_once,
 ) -> list[Cell]:
     """Runs what is not complete, one cell after the other, and says how far it is.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.runs import Origin
+from experiments.table1_campaign import say_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ ROUNDS = 15
 def remeasure(
     complete: Sequence[Cell],
     time_all: Callable[[Sequence[Cell]], dict[str, list[float]]] | None = None,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = say_at_once,
 ) -> None:
     """Times the networks of complete live cells, those of one network and seed against each other.
 

@@ -205,7 +205,8 @@ def _short(value: float) -> str:
     """Three digits, all that stand before the point, and at most four behind it."""
     if abs(value) < 0.5e-4:
         return "0"
-    places = min(max(2 - math.floor(math.log10(abs(value))), 0), 4)
+    rounded = abs(float(f"{value:.3g}"))
+    places = min(max(2 - math.floor(math.log10(rounded)), 0), 4)
     return f"{value:.{places}f}"
 
 
