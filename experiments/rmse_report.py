@@ -110,7 +110,7 @@ def draw(results: Sequence[Result]) -> Figure:
     found = pooled(results)
     names = list(dict.fromkeys(dataset for dataset, _ in found))
     heights = [sum(dataset == name for dataset, _ in found) for name in names]
-    figure = Figure(figsize=(5.6, 0.9 + 0.55 * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.0 + 0.6 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(names), 1, squeeze=False, height_ratios=heights).ravel()
     for panel, name in zip(panels, names, strict=True):
         parts = [part for dataset, part in found if dataset == name]
@@ -129,7 +129,7 @@ def draw(results: Sequence[Result]) -> Figure:
     panels[-1].set_xlabel("RMSE of log2 throughput, mean over layers")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside upper center", ncols=3, fontsize=style.FONT, frameon=False
+        handles, labels, loc="outside upper center", ncols=6, fontsize=style.FONT, frameon=False
     )
     return figure
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from experiments.tuning_set import Curve
@@ -31,6 +32,9 @@ OVER = {"by_trials": "trials", "by_seconds": "time"}
 
 COLUMNS = 6
 """Panels of layers side by side."""
+
+FIT = 120
+"""Characters of a legend that fit side by side."""
 
 
 def counts(curves: Sequence[Curve]) -> list[int]:
@@ -78,6 +82,7 @@ def gain_table(gains: Gains, at: Sequence[int]) -> list[list[str]]:
 def draw_means(curves: Sequence[Curve]) -> Figure:
     """Geometric mean over layers over trials and over time, with intervals over layers."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -97,17 +102,29 @@ def draw_means(curves: Sequence[Curve]) -> Figure:
         style.tidy(panel, grid=True)
         panel.set_xscale("log")
         panel.set_xlim(x[0], x[-1])
+        panel.xaxis.set_minor_formatter(NullFormatter())
     ticks = [1, 2, 4, 8, *counts(curves)]
     panels[0].set_xticks(ticks, [str(tick) for tick in ticks])
     panels[0].minorticks_off()
     panels[0].set_xlabel("trials")
     panels[0].set_ylabel("best so far [GFLOPS], geometric mean of layers")
     panels[1].set_xlabel("search time of a layer [s], layers scaled to the same mean trial")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=5, fontsize=style.FONT, frameon=False
-    )
+    _legend(figure, panels[0], FIT)
     return figure
+
+
+def _legend(figure: Figure, panel: Axes, characters: int) -> None:
+    """Names above all panels, as many side by side as fit into a line of so many characters."""
+    handles, labels = panel.get_legend_handles_labels()
+    fit = characters // (max(map(len, labels)) + 6)
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=max(1, min(fit, len(labels))),
+        fontsize=style.FONT,
+        frameon=False,
+    )
 
 
 def draw_layers(curves: Sequence[Curve]) -> Figure:
@@ -131,10 +148,7 @@ def draw_layers(curves: Sequence[Curve]) -> Figure:
         style.tidy(panel)
     figure.supxlabel("trials", fontsize=style.FONT)
     figure.supylabel("best so far [GFLOPS]", fontsize=style.FONT)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=3, fontsize=style.FONT, frameon=False
-    )
+    _legend(figure, panels[0], FIT * columns // COLUMNS)
     return figure
 
 
