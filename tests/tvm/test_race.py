@@ -1,0 +1,90 @@
+"""Networks that are timed in turns compute what they compute, and each takes its turns."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tvm
+from hydra import compose, initialize_config_dir
+
+from dgtl.experiment_start import resolved
+from dgtl.runs import Origin
+from dgtl.tvm import deploy
+from dgtl.tvm.networks import load
+from dgtl.tvm.race import Contender, race
+from dgtl.tvm.tasks import input_shapes, lower
+from experiments.table1_campaign import BUDGETS, Cell
+from experiments.table1_latency import latency_ms, remeasure
+
+pytestmark = pytest.mark.tvm
+
+
+class Done:
+    def __init__(self, value):
+        self.value = value
+
+    def result(self):
+        return self.value
+
+
+class Counting:
+    """Stands for a contender's process: every turn is one run of a second."""
+
+    def __init__(self, name: str, turns: list[str]):
+        self.name, self.turns = name, turns
+
+    def submit(self, function):
+        if function.__name__ == "_output":
+            return Done(None)
+        self.turns.append(self.name)
+        return Done([1.0])
+
+
+def test_the_order_turns_and_nobody_takes_more_than_its_turns(scratch):
+    turns: list[str] = []
+    race([Contender(n, Counting(n, turns), most) for n, most in (("a", 3), ("b", 1), ("c", 3))], 3)
+    assert turns == ["a", "b", "c", "c", "a", "c", "a"]
+
+
+def test_contenders_of_one_library_compute_the_same(hardware, scratch):
+    model = load("tiny", 0)
+    library = scratch / "untuned.so"
+    deploy.build(lower(model, tvm.target.Target(hardware.target)), hardware, library)
+    rng = np.random.default_rng(0)
+    inputs = {
+        name: rng.standard_normal(shape, dtype=np.float32)
+        for name, shape in input_shapes(model).items()
+    }
+    contenders = [
+        Contender.of_library(name, 1, library, inputs, hardware.num_cores) for name in "ab"
+    ]
+    try:
+        race(contenders, rounds=1)
+        outputs = [contender.output() for contender in contenders]
+    finally:
+        for contender in contenders:
+            contender.close()
+    np.testing.assert_array_equal(*outputs)
+    for contender in contenders:
+        assert contender.latency_ms == pytest.approx(1e3 * np.median(contender.times_s))
+
+
+def test_cells_of_a_campaign_race_with_the_networks_that_they_built(hardware, scratch):
+    chosen = ["workload=tiny", f"hardware.num_cores={hardware.num_cores}"]
+    library = scratch / "untuned.so"
+    network = lower(load("tiny", 0), tvm.target.Target(hardware.target))
+    deploy.build(network, hardware, library)
+    group = []
+    for name in ("random", "autotvm"):
+        folder = scratch / "tiny" / name / "0"
+        cell = Cell("tiny", name, 0, folder, (f"model={name}", *chosen))
+        folder.mkdir(parents=True)
+        shutil.copy(library, folder / "model.so")
+        with initialize_config_dir(str(BUDGETS.parent), version_base="1.3"):
+            config = resolved(compose("config", list(cell.overrides)))
+        Origin.now("python run.py", name, config).begin(folder, fresh=False)
+        group.append(cell)
+    remeasure(group)
+    assert all((latency_ms(cell) or 0) > 0 for cell in group)
