@@ -12,6 +12,7 @@ from dgtl import style
 from dgtl.page import Page
 from experiments import published
 from experiments.published import Published
+from experiments.table1_figure import draw
 from experiments.table1_rows import BASELINE
 
 if TYPE_CHECKING:
@@ -245,43 +246,6 @@ def _escaped(text: str) -> str:
     return text.replace("−", "$-$")
 
 
-def draw(outcomes: Sequence[Outcome]) -> Figure:
-    """Sum of layers over search time, one panel per network, one line per method and seed."""
-    from matplotlib.figure import Figure
-
-    networks = list(dict.fromkeys(outcome.network for outcome in outcomes))
-    models = list(dict.fromkeys(outcome.model for outcome in outcomes))
-    figure = Figure(figsize=(3.1 * max(len(networks), 2), 3.1), layout="constrained")
-    panels = figure.subplots(1, len(networks), squeeze=False)[0]
-    lines: dict[str, Any] = {}
-    for panel, network in zip(panels, networks, strict=True):
-        own = [outcome for outcome in outcomes if outcome.network == network]
-        for outcome in own:
-            seconds, layers = outcome.curve()
-            look = style.line(models.index(outcome.model))
-            (line,) = panel.plot(seconds / 60, layers * 1e3, drawstyle="steps-post", **look)
-            lines.setdefault(outcome.model, line)
-            if outcome.model == BASELINE:
-                panel.axhline(outcome.tasks_s * 1e3, color=style.EDGE, linewidth=0.6)
-        style.tidy(panel, grid=True)
-        panel.set_xscale("log")
-        # What was found at first is many times as slow and would hide where the methods differ.
-        ends = [outcome.tasks_s * 1e3 for outcome in own]
-        panel.set_ylim(0.95 * min(ends), 1.6 * max(ends))
-        panel.set_title(network, fontsize=style.FONT)
-        panel.set_xlabel("search time [min]")
-    panels[0].set_ylabel("sum of layers [ms]")
-    figure.legend(
-        lines.values(),
-        lines.keys(),
-        loc="outside upper center",
-        ncols=7,
-        fontsize=style.FONT - 1,
-        frameon=False,
-    )
-    return figure
-
-
 def _write_page(
     path: Path,
     rows: Sequence[Row],
@@ -304,7 +268,7 @@ def _write_page(
         page.text(note)
     page.heading(
         "Sum of layers over search time",
-        "With equal trials on every layer; the thin line is where AutoTVM ends.",
+        "With equal trials on every layer, means over seeds; the thin line is where AutoTVM ends.",
     )
     page.figures({"weight x best latency, summed, over search time": figure}, wide=True)
     page.write(path)
