@@ -8,8 +8,8 @@ One network is left out at a time, and layers in folds: every number is of layer
 learned from. Without ``--data`` the data are ``cpu``, the shipped history and tables. The history
 holds no layer of AlexNet, VGG-16, ResNet-18 and MobileNet-v1 by construction, so that these are
 predicted where the tables hold their layers or runs are added (``--data cpu=outputs/vgg16/random``
-adds to the shipped). V100 and K80 logs are of ResNet-50 and NASNet at batch 128. Logs of a tuner
-lean to good configurations: of a GTX 1650, give the random one.
+adds to the shipped). V100 and K80 logs are of ResNet-50 and NASNet at batch 128. Logs and runs of a
+tuner lean to good configurations: of a GTX 1650, give the random one.
 
 All models of `experiments.zero_shot` learn from the same rows. Scores are means over layers. Each
 (data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the same
@@ -141,6 +141,8 @@ def _append(path: Path, result: Result) -> None:
 def datasets(given: Iterable[str]) -> dict[str, list[str]]:
     """Paths by name of the data, from ``NAME=PATH``; those of one name belong together.
 
+    A folder of runs stands for the trials of each.
+
     Raises:
         ValueError: not of this form.
     """
@@ -149,7 +151,8 @@ def datasets(given: Iterable[str]) -> dict[str, list[str]]:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise ValueError(f"--data {text}: give NAME=PATH, e.g. --data v100=LOGS/V100")
-        found.setdefault(name, []).append(path)
+        runs = [str(trials) for trials in sorted(Path(path).rglob("trials.jsonl"))]
+        found.setdefault(name, []).extend(runs or [path])
     if not found or CPU in found:
         shipped = [str(folder) for folder in (SHIPPED, SHIPPED_TABLES) if folder.exists()]
         found[CPU] = [*shipped, *found.get(CPU, [])]

@@ -1,8 +1,9 @@
 """Second ablation: what is the tuning set worth that the model chose?
 
-    python run.py -m hardware=replay workload=tables model=autotvm seed='range(0,5)'
+    python run.py -m hardware=replay workload=tables model=autotvm,dgp,xgb_transfer \\
+        seed='range(0,5)'
     python run.py -m hardware=replay workload=tables model=dgp,xgb_transfer seed='range(0,5)' \\
-        model.tuning_set_by=model,random
+        model.tuning_set_by=random
     python -m experiments.tuning_set
 
 Compared on recorded tables are AutoTVM, which starts from nothing, transfer with a random tuning
@@ -75,27 +76,30 @@ class Curve:
         }
 
 
-def named(methods: dict[str, list[Run]]) -> dict[str, list[Run]]:
-    """Methods with who chose the tuning set in words, where it was told of some: dgp, random.
+def named(methods: dict[str, list[Run]], reference: str) -> dict[str, list[Run]]:
+    """The reference, and methods with either tuning set, called e.g. ``dgp, random``.
 
     Raises:
-        ValueError: no method ran with either tuning set, or one ran twice.
+        ValueError: there are none, or no runs of the reference.
     """
-    told = {
-        name.replace(RANDOM, "").replace(CHOSEN, "").strip() for name in methods if RANDOM in name
-    }
-    found: dict[str, list[Run]] = {}
+    if reference not in methods:
+        raise ValueError(f"no runs of '{reference}' to compare with: there are {list(methods)}")
+    found: dict[str, dict[str, list[Run]]] = {}
     for name, runs in methods.items():
+        by = "random" if RANDOM in name else "chosen"
         bare = " ".join(name.replace(RANDOM, "").replace(CHOSEN, "").split())
-        if bare in told:
-            bare += ", random" if RANDOM in name else ", chosen"
-        found.setdefault(bare, []).extend(runs)
-    if not told or not any(f"{bare}, chosen" in found for bare in told):
+        found.setdefault(bare, {}).setdefault(by, []).extend(runs)
+    both = {
+        f"{bare}, {by}": by_set[by]
+        for bare, by_set in found.items()
+        if len(by_set) == 2
+        for by in ("chosen", "random")
+    }
+    if not both:
         raise ValueError(
-            f"no method ran with both tuning sets ({', '.join(found)}): run one with "
-            f"{CHOSEN},random"
+            f"no method ran with both tuning sets ({', '.join(methods)}): run one with {RANDOM}"
         )
-    return found
+    return {reference: methods[reference], **both}
 
 
 def read_curves(methods: dict[str, list[Run]]) -> list[Curve]:
@@ -118,19 +122,13 @@ def read_curves(methods: dict[str, list[Run]]) -> list[Curve]:
 
 
 def pairs(methods: Sequence[str], reference: str) -> list[tuple[str, str]]:
-    """Who is compared with whom: chosen with random, both with the reference.
-
-    Raises:
-        ValueError: there are no runs of the reference.
-    """
-    if reference not in methods:
-        raise ValueError(f"no runs of '{reference}' to compare with: there are {list(methods)}")
+    """Who is compared with whom: chosen with random, both with the reference."""
     found = []
     for method in methods:
         if method.endswith(", chosen"):
-            other = method.removesuffix(", chosen") + ", random"
-            found += [(method, other)] if other in methods else []
-        found += [(method, reference)] if method != reference else []
+            found.append((method, method.removesuffix(", chosen") + ", random"))
+        if method != reference:
+            found.append((method, reference))
     return found
 
 
@@ -160,7 +158,7 @@ def compare(folders: Sequence[Path], out: Path, reference: str) -> str:
     Raises:
         ValueError: nothing to compare, or runs that cannot be compared.
     """
-    methods = named(read_runs(*folders))
+    methods = named(read_runs(*folders), reference)
     compared = pairs(list(methods), reference)
     curves = read_curves(methods)
     gains = {
@@ -179,7 +177,9 @@ def compare(folders: Sequence[Path], out: Path, reference: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folders", type=Path, nargs="*", default=[Path("outputs/tables")])
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--reference", default="autotvm", help="who starts from nothing")

@@ -167,6 +167,14 @@ def test_damage_within_the_results_is_an_error(tmp_path):
         rmse.read_results(path)
 
 
+def test_a_folder_of_runs_stands_for_their_trials(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trials.jsonl").touch()
+    found = rmse.datasets([f"mine={tmp_path}"])
+    assert found == {"mine": [str(tmp_path / name / "trials.jsonl") for name in ("a", "b")]}
+
+
 def test_shipped_data_are_what_is_added_to():
     assert rmse.datasets(["v100=a", "v100=b"]) == {"v100": ["a", "b"]}
     assert rmse.datasets([])["cpu"][0].endswith("data")

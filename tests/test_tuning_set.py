@@ -50,7 +50,7 @@ def runs(tmp_path, recorded) -> Path:
 
 
 def test_methods_are_named_by_who_chose_the_tuning_set(runs):
-    methods = named(read_runs(runs / "runs"))
+    methods = named(read_runs(runs / "runs"), "autotvm")
     assert set(methods) == {"autotvm", "dgp, chosen", "dgp, random"}
     assert all(len(same) == N_SEEDS for same in methods.values())
     assert set(pairs(list(methods), "autotvm")) == {
@@ -60,15 +60,21 @@ def test_methods_are_named_by_who_chose_the_tuning_set(runs):
     }
 
 
+def test_methods_without_tuning_sets_play_no_part(runs, recorded):
+    told(run(runs, recorded, "gga", 0, at_random), "model=gga")
+    methods = named(read_runs(runs / "runs"), "autotvm")
+    assert list(methods) == ["autotvm", "dgp, chosen", "dgp, random"]
+
+
 def test_runs_are_read_from_several_folders(runs):
     for seed in range(N_SEEDS):
         (runs / "other").mkdir(exist_ok=True)
         (runs / "runs" / f"autotvm-{seed}").rename(runs / "other" / f"autotvm-{seed}")
-    assert "autotvm" in named(read_runs(runs / "runs", runs / "other"))
+    assert "autotvm" in named(read_runs(runs / "runs", runs / "other"), "autotvm")
 
 
 def test_what_finds_the_best_at_once_gains_and_the_gain_is_a_ratio(runs, recorded):
-    curves = read_curves(named(read_runs(runs / "runs")))
+    curves = read_curves(named(read_runs(runs / "runs"), "autotvm"))
     assert len(curves) == 3 * len(recorded) * N_SEEDS
     found = gain(curves, "dgp, chosen", "dgp, random", "by_trials")
     assert found.mean.shape == (N_TRIALS,)
@@ -87,7 +93,7 @@ def test_what_finds_the_best_at_once_gains_and_the_gain_is_a_ratio(runs, recorde
 
 
 def test_nothing_found_counts_as_the_slowest_row(runs, recorded):
-    curves = read_curves(named(read_runs(runs / "runs")))
+    curves = read_curves(named(read_runs(runs / "runs"), "autotvm"))
     slowest = {source.task.key: source.gflops().min() for source in recorded}
     for curve in curves:
         assert (curve.by_seconds <= curve.by_trials).all()
@@ -115,7 +121,7 @@ def test_what_cannot_be_compared_is_said(runs, tmp_path):
     for seed in range(N_SEEDS):
         (runs / "runs" / f"dgp-{seed}" / "replay.json").unlink()
     with pytest.raises(ValueError, match="no method ran with both tuning sets"):
-        named(read_runs(runs / "runs"))
+        named(read_runs(runs / "runs"), "autotvm")
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):
