@@ -31,9 +31,11 @@ from dgtl.summary import Summary
 from dgtl.tables import read_tables
 from experiments.compare_report import (
     COUNTS,
+    FRACTIONS,
     draw,
     markdown,
     remark,
+    table_of_fractions,
     table_of_methods,
     write_page,
 )
@@ -222,7 +224,8 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     tables, searches = read_searches(methods)
     lines = table_of_methods(methods, tables, searches, reference)
     note = remark(methods, tables)
-    text = markdown(lines, note)
+    fractions = table_of_fractions(searches, reference)
+    text = markdown(lines, note) + "\n" + markdown(fractions, FRACTIONS)
     out.mkdir(parents=True, exist_ok=True)
     rows = [search.row() for search in searches]
     with (out / "compare.csv").open("w", newline="") as file:
@@ -232,7 +235,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     (out / "compare.md").write_text(text)
     figure = draw(tables, searches)
     style.save(figure, out / "compare.png")
-    write_page(out / "compare.html", methods, lines, note, figure)
+    write_page(out / "compare.html", methods, lines, note, fractions, figure)
     return text
 
 

@@ -26,6 +26,12 @@ COUNTS = (16, 32, 64, 128, 256)
 """Trials at which methods are compared."""
 
 
+FRACTIONS = (
+    "Best found as a fraction of the table's best: median and worst are over tables, of means over "
+    "seeds; in brackets the 95 % interval of the paired difference."
+)
+
+
 def intervals(searches: Sequence[Search], model: str, reference: str) -> dict[str, Interval]:
     """Mean scores of a method, by trials and by seconds, and their paired differences."""
     rng = np.random.default_rng(0)
@@ -88,6 +94,31 @@ def table_of_methods(
     return lines
 
 
+def table_of_fractions(searches: Sequence[Search], reference: str) -> list[list[str]]:
+    """Best found as a fraction of the table's best, at equal trials: a header, one row per count
+    and method. Median and worst are over tables, of means over seeds."""
+    lines = [["trials", "method", "mean", "median", "worst table", f"minus {reference}"]]
+    models = list(dict.fromkeys(search.model for search in searches))
+    for count in (count for count in COUNTS if count <= len(searches[0].curve)):
+        at = {(s.model, s.table, s.seed): float(s.curve[count - 1]) for s in searches}
+        rows = []
+        for model in models:
+            own = {key[1:]: value for key, value in at.items() if key[0] == model}
+            tables = sorted({table for table, _ in own})
+            means = [np.mean([v for (t, _), v in own.items() if t == table]) for table in tables]
+            pairs = sorted(pair for pair in own if (reference, *pair) in at)
+            gain = metrics.bootstrap(
+                [own[pair] - at[(reference, *pair)] for pair in pairs],
+                [table for table, _ in pairs],
+                np.random.default_rng(0),
+            )
+            numbers = (np.mean(means), np.median(means), np.min(means))
+            rows.append((numbers[0], [model, *(f"{n:.4f}" for n in numbers), _text(gain, 4)]))
+        rows.sort(key=lambda row: -row[0])
+        lines += [[str(count), *cells] for _, cells in rows]
+    return lines
+
+
 def remark(methods: dict[str, list[Run]], tables: dict[str, Table]) -> str:
     """What the comparison rests on, and how it is read."""
     report = next(iter(methods.values()))[0].report
@@ -115,10 +146,11 @@ def markdown(lines: Sequence[Sequence[str]], note: str) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}\n"
 
 
-def _text(interval: Interval | None) -> str:
+def _text(interval: Interval | None, digits: int = 3) -> str:
     if interval is None:
         return ""
-    return f"{interval.mean:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    mean, low, high = (f"{n:.{digits}f}" for n in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"
 
 
 def draw(tables: dict[str, Table], searches: Sequence[Search]) -> Figure:
@@ -169,6 +201,7 @@ def write_page(
     methods: dict[str, list[Run]],
     lines: Sequence[Sequence[str]],
     note: str,
+    fractions: Sequence[Sequence[str]],
     figure: Figure,
 ) -> None:
     """The comparison as one HTML file, with what it rests on."""
@@ -182,6 +215,8 @@ def write_page(
     page = Page(f"Methods on recorded tables of {hardware}", facts)
     page.heading("Methods", note)
     page.table(lines[0], lines[1:], texts=("method",))
+    page.heading("At equal trials", FRACTIONS)
+    page.table(fractions[0], fractions[1:], texts=("method",))
     page.heading("Best so far", "Means over tables and seeds, with their 95 % intervals.")
     page.figures({"over trials and over search time": figure}, wide=True)
     page.write(path)
