@@ -67,13 +67,11 @@ class XGBTransfer(Transfer):
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
     ) -> XGBModel | None:
         """The model of source and target trials together."""
-        weights = np.full(len(gflops), self.target_weight)
         if self._features is not None:
-            features = np.concatenate([self._features, features])
-            gflops = np.concatenate([self._gflops, gflops])
-            weights = np.concatenate([np.ones(len(self._gflops)), weights])
+            source, target = (self._features, self._gflops), (features, gflops)
+            return XGBModel.pooled(self.trees, source, target, self.target_weight, seed=seed)
         if len(gflops) < MIN_ROWS:
             return None
         model = XGBModel(self.trees)
-        model.fit(features, gflops, seed=seed, weights=weights)
+        model.fit(features, gflops, seed=seed)
         return model

@@ -23,6 +23,7 @@ from dgtl.models import load_model
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
+from dgtl.models.xgb import XGBModel
 from dgtl.transfer import Estimator, Transfer, layers_of, source_data
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class DeepGaussianTransfer(Transfer):
         stack: what stands around the deep GP; None for the paper's deep GP alone.
         choose_by: ``together`` runs the candidates whose best is expected to be highest
             (`expected_best`), which needs a stack; ``top`` the highest predictions.
+        refit: weight of a target trial in trees that are fitted anew to source and target together
+            and averaged with the tuned model; 0 leaves them out. Needs a stack.
         spread: share of their covariance that ``together`` reckons with. The machine's limit cuts
             a normal distribution's upper tail off, and with all of it the batch bets on the tail.
     """
@@ -63,6 +66,7 @@ class DeepGaussianTransfer(Transfer):
     stack: StackConfig | None = dataclasses.field(default_factory=StackConfig)
     choose_by: str = "together"
     spread: float = 0.3
+    refit: float = 8.0
 
     name = "dgp"
     _source: DeepGP | StackedDGP | None = dataclasses.field(default=None, init=False, repr=False)
@@ -75,6 +79,9 @@ class DeepGaussianTransfer(Transfer):
             )
         if not 0.0 <= self.spread <= 1.0:
             raise ValueError(f"{self.name}: spread={self.spread}: between 0 and 1")
+        if self.refit < 0.0:
+            raise ValueError(f"{self.name}: refit={self.refit}: not negative")
+        self._trials: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
 
     @property
     def source(self) -> DeepGP | TunedDGP | None:
@@ -83,11 +90,12 @@ class DeepGaussianTransfer(Transfer):
         return self._source
 
     def forget(self) -> None:
-        self._source = None
+        self._source = self._trials = None
 
     def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """The deep GP learns from the sources (eq. 1), or is loaded if it has before."""
         features, gflops, owner = source_data(sources)
+        self._trials = features, gflops
         settings = {
             "network": dataclasses.asdict(self.network),
             "stack": None if self.stack is None else dataclasses.asdict(self.stack),
@@ -116,7 +124,7 @@ class DeepGaussianTransfer(Transfer):
         Without a source the same network is trained on the target alone.
         """
         if isinstance(self._source, StackedDGP):
-            return self._source.adapt(features, gflops)
+            return self._source.adapt(features, gflops, self._refitted(features, gflops, seed))
         if self._source is not None:
             return self._source.adapt(features, gflops, self.map, seed=seed)
         if len(gflops) < MIN_ROWS:
@@ -127,6 +135,14 @@ class DeepGaussianTransfer(Transfer):
         model = DeepGP(alone)
         model.fit(features, gflops, seed=seed)
         return model
+
+    def _refitted(
+        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+    ) -> XGBModel | None:
+        if self.refit == 0.0 or self.stack is None or self._trials is None:
+            return None
+        target = (features, gflops)
+        return XGBModel.pooled(self.stack.trees, self._trials, target, self.refit, seed=seed)
 
     def shortlist(self, n: int) -> int:
         """More than are run, where they are chosen together."""

@@ -148,18 +148,22 @@ class StackedDGP:
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
         return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
 
-    def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
+    def adapt(
+        self, features: ArrayLike, gflops: ArrayLike, trees: XGBModel | None = None
+    ) -> TunedDGP:
         """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
 
-        The maximum a posteriori of a process whose prior is centred on this model, which is left
-        as it is (Sun et al. eq. 2); with n = 0 it is this model.
+        With ``trees``, fitted to source and target trials together, the mean is halfway between
+        theirs and its own: the two are wrong in different places. Its own is the maximum a
+        posteriori of a process whose prior is centred on this model, which is left as it is (Sun et
+        al. eq. 2); with n = 0 and no trees it is this model.
 
         Raises:
             ValueError: data that cannot be learned from.
         """
         x, y = check_trials(features, gflops, min_rows=0)
         residuals = y - self.predict_mean(x) if len(y) else y
-        return TunedDGP(self, self.process.condition(x, residuals))
+        return TunedDGP(self, self.process.condition(x, residuals), trees)
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
@@ -199,9 +203,10 @@ class StackedDGP:
 class TunedDGP:
     """A source model with the departure of one task. Made by `StackedDGP.adapt`."""
 
-    def __init__(self, source: StackedDGP, departure: Departure) -> None:
+    def __init__(self, source: StackedDGP, departure: Departure, trees: XGBModel | None) -> None:
         self._source = source
         self._departure = departure
+        self._trees = trees
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
@@ -212,10 +217,13 @@ class TunedDGP:
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone."""
         x = check_features(features)
-        return self._source.predict_mean(x) + self._departure.mean(x)
+        return self._with_trees(x, self._source.predict_mean(x) + self._departure.mean(x))
 
     def joint(self, features: ArrayLike) -> tuple[Array, Array]:
         """Mean [N] and covariance [N, N] of log2 throughput, noise left out."""
         x = check_features(features)
         moved, covariance = self._departure.joint(x)
-        return self._source.predict_mean(x) + moved, covariance
+        return self._with_trees(x, self._source.predict_mean(x) + moved), covariance
+
+    def _with_trees(self, x: Array, mean: Array) -> Array:
+        return mean if self._trees is None else 0.5 * (mean + self._trees.predict_mean(x))

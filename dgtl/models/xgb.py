@@ -107,6 +107,35 @@ class XGBModel:
                 residual[held] = y[held] - self._raw(booster, x[held])
         self._std = float(np.sqrt(np.average(residual**2, weights=w)))
 
+    @classmethod
+    def pooled(
+        cls,
+        config: XGBConfig,
+        source: tuple[ArrayLike, ArrayLike],
+        target: tuple[ArrayLike, ArrayLike],
+        weight: float,
+        *,
+        seed: int,
+    ) -> Self:
+        """A model of source and target trials together, each (features, throughput in GFLOPS).
+
+        Args:
+            config: of the trees.
+            source, target: the trials.
+            weight: of a target trial; a source trial weighs 1.
+            seed: of rows drawn.
+        """
+        model = cls(config)
+        model.fit(
+            np.concatenate([source[0], target[0]]),
+            np.concatenate([source[1], target[1]]),
+            seed=seed,
+            weights=np.repeat(
+                [1.0, weight], [len(np.asarray(part[1])) for part in (source, target)]
+            ),
+        )
+        return model
+
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution at features [N, D]; one standard deviation for all."""
         mean = self.predict_mean(features)
