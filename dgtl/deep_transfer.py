@@ -39,8 +39,6 @@ CANDIDATES = 256
 SAMPLES = 512
 """Joint samples of the candidates' throughput."""
 
-CHOICES = ("together", "top")
-
 ALONE_STEPS = 500
 """Steps of training on the target alone, where there is no source."""
 
@@ -53,19 +51,19 @@ class DeepGaussianTransfer(Transfer):
         network: settings of the deep GP.
         map: settings of its tuning to a target; plays no part with a stack.
         stack: what stands around the deep GP; None for the paper's deep GP alone.
-        choose_by: ``together`` runs the candidates whose best is expected to be highest
-            (`expected_best`), which needs a stack; ``top`` the highest predictions.
+        top_share: share of a batch that are the top predictions; the rest are chosen so that the
+            best of all is expected to be highest (`expected_best`), which needs a stack.
         refit: weight of a target trial in trees that are fitted anew to source and target together
             and averaged with the tuned model; 0 leaves them out. Needs a stack.
-        spread: share of their covariance that ``together`` reckons with. The machine's limit cuts
-            a normal distribution's upper tail off, and with all of it the batch bets on the tail.
+        spread: share of their covariance that this choice reckons with: less bets less on the upper
+            tail of a normal distribution, which the machine's limit cuts off.
     """
 
     network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
     map: MapConfig = dataclasses.field(default_factory=MapConfig)
     stack: StackConfig | None = dataclasses.field(default_factory=StackConfig)
-    choose_by: str = "together"
-    spread: float = 0.3
+    top_share: float = 0.5
+    spread: float = 1.0
     refit: float = 8.0
 
     name = "dgp"
@@ -73,12 +71,9 @@ class DeepGaussianTransfer(Transfer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.choose_by not in CHOICES:
-            raise ValueError(
-                f"{self.name}: choose_by={self.choose_by}: choose {' or '.join(CHOICES)}"
-            )
-        if not 0.0 <= self.spread <= 1.0:
-            raise ValueError(f"{self.name}: spread={self.spread}: between 0 and 1")
+        for name in ("top_share", "spread"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
         if self.refit < 0.0:
             raise ValueError(f"{self.name}: refit={self.refit}: not negative")
         self._trials: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
@@ -146,7 +141,7 @@ class DeepGaussianTransfer(Transfer):
 
     def shortlist(self, n: int) -> int:
         """More than are run, where they are chosen together."""
-        together = self.choose_by == "together" and isinstance(self._source, StackedDGP)
+        together = self.top_share < 1.0 and isinstance(self._source, StackedDGP)
         return max(n, CANDIDATES) if together else n
 
     def choose(
@@ -158,14 +153,15 @@ class DeepGaussianTransfer(Transfer):
         rng: np.random.Generator,
     ) -> NDArray[np.int64]:
         """The candidates that are best together; see `Transfer.choose`."""
-        if self.choose_by == "top" or not isinstance(model, TunedDGP):
+        if self.top_share == 1.0 or not isinstance(model, TunedDGP):
             return super().choose(model, features, n, best_gflops, rng)
         if len(features) == 0:
             return np.empty(0, dtype=np.int64)
         mean, covariance = model.joint(features)
         runs = np.ones(len(mean)) if self.validity is None else self.validity.probability(features)
         best = None if best_gflops is None else float(np.log2(best_gflops))
-        return expected_best(mean, self.spread * covariance, runs, n, best, rng)
+        first = round(self.top_share * n)
+        return expected_best(mean, self.spread * covariance, runs, n, best, rng, first=first)
 
 
 def expected_best(
@@ -175,6 +171,8 @@ def expected_best(
     n: int,
     best: float | None,
     rng: np.random.Generator,
+    *,
+    first: int = 0,
 ) -> NDArray[np.int64]:
     """Candidates whose best is expected to be highest, chosen one by one: greedy batch improvement.
 
@@ -189,6 +187,7 @@ def expected_best(
         n: how many to choose.
         best: log2 throughput of the best so far; None if there is none.
         rng: draws the samples.
+        first: so many of the first candidates are chosen already.
 
     Returns:
         Rows [min(n, N)] in the order of choice.
@@ -201,10 +200,10 @@ def expected_best(
     reached = np.full(SAMPLES, 0.0 if best is None else 2.0 ** (best - level))
     chosen: list[int] = []
     open_ = np.ones(len(mean), dtype=bool)
-    for _ in range(min(n, len(mean))):
+    for place in range(min(n, len(mean))):
         gain = np.maximum(worth, reached[:, None]).mean(axis=0)
         gain[~open_] = -np.inf
-        row = int(np.argmax(gain))
+        row = place if place < first else int(np.argmax(gain))
         open_[row] = False
         chosen.append(row)
         reached = np.maximum(reached, worth[:, row])

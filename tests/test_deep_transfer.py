@@ -46,6 +46,14 @@ def test_what_cannot_beat_the_best_so_far_gives_way_to_what_may() -> None:
     assert choose([1.0, -3.0], covariance, 1) == [0]
 
 
+def test_what_is_chosen_already_counts() -> None:
+    """The first candidate is taken, so that its twin waits."""
+    covariance = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    rng = np.random.default_rng(0)
+    found = expected_best(np.array([1.0, 0.9, 0.6]), covariance, np.ones(3), 2, None, rng, first=1)
+    assert found.tolist() == [0, 2]
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 2**31))
 def test_batches_are_distinct_and_grow_by_prefixes(size: int, n: int, seed: int) -> None:
@@ -69,7 +77,7 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
 
 
-@pytest.mark.parametrize("bad", [{"choose_by": "luck"}, {"spread": 2.0}])
+@pytest.mark.parametrize("bad", [{"top_share": 1.5}, {"refit": -1.0}, {"spread": 2.0}])
 def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):
         DeepGaussianTransfer(**bad)
