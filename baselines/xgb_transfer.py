@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.models.base import MIN_ROWS
+from dgtl.models.dgp_stacked import StackConfig
 from dgtl.models.xgb import XGBConfig, XGBModel
 from dgtl.transfer import Transfer, source_data
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from dgtl.history import SourceTask
 
-TREES = XGBConfig(trees=200, depth=6, rate=0.1, folds=0)
+TREES = StackConfig().trees
 """Those below the deep GP of `model=dgp`; no cross-validation, for only the mean is used."""
 
 

@@ -201,9 +201,11 @@ def expected_best(
     chosen: list[int] = []
     open_ = np.ones(len(mean), dtype=bool)
     for place in range(min(n, len(mean))):
-        gain = np.maximum(worth, reached[:, None]).mean(axis=0)
-        gain[~open_] = -np.inf
-        row = place if place < first else int(np.argmax(gain))
+        row = place
+        if place >= first:
+            gain = np.maximum(worth, reached[:, None]).mean(axis=0)
+            gain[~open_] = -np.inf
+            row = int(np.argmax(gain))
         open_[row] = False
         chosen.append(row)
         reached = np.maximum(reached, worth[:, row])

@@ -224,11 +224,12 @@ class TransferTuner:
     def _tuning_set(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         method = self._method
         initial_set = self._problem.space.sample_distinct(self._rng, method.initial_set)
-        if method.source is None or method.tuning_set_by == "random":
+        source = method.source
+        if source is None or method.tuning_set_by == "random":
             return initial_set[: method.tuning_set], None
-        scores = method.score(method.source, self._problem.features(initial_set))
+        scores = method.score(source, self._problem.features(initial_set))
         ranked = initial_set[np.argsort(-scores, kind="stable")]
-        return self._chosen(method.source, ranked, method.tuning_set, None)
+        return self._chosen(source, ranked, method.tuning_set, None)
 
     def _search(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         space, features, method = self._problem.space, self._problem.features, self._method

@@ -15,7 +15,6 @@ of 95 %, by a bootstrap over tables; differences to the reference are paired by 
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import json
 import sys
@@ -39,6 +38,7 @@ from experiments.compare_report import (
     table_of_methods,
     write_page,
 )
+from experiments.results import write_csv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -228,10 +228,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     text = markdown(lines, note) + "\n" + markdown(fractions, FRACTIONS)
     out.mkdir(parents=True, exist_ok=True)
     rows = [search.row() for search in searches]
-    with (out / "compare.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / "compare.csv", rows)
     (out / "compare.md").write_text(text)
     figure = draw(tables, searches)
     style.save(figure, out / "compare.png")

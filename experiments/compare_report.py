@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dgtl import metrics, style
 from dgtl.page import Page
-from dgtl.provenance import revision
+from experiments.results import made, markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,8 +139,7 @@ def remark(methods: dict[str, list[Run]], tables: dict[str, Table]) -> str:
 
 def markdown(lines: Sequence[Sequence[str]], note: str) -> str:
     """A table and a remark below it."""
-    lines = [lines[0], ["---"] * len(lines[0]), *lines[1:]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{note}\n"
+    return f"{markdown_table(lines)}\n\n{note}\n"
 
 
 def _text(interval: Interval | None, digits: int = 3) -> str:
@@ -206,12 +202,7 @@ def write_page(
 ) -> None:
     """The comparison as one HTML file, with what it rests on."""
     hardware = next(iter(methods.values()))[0].report["hardware"]
-    facts = {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "revision": revision() or "not from a checkout",
-        "hardware": f"{hardware}, recorded",
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-    }
+    facts = made(hardware=f"{hardware}, recorded")
     page = Page(f"Methods on recorded tables of {hardware}", facts)
     page.heading("Methods", note)
     page.table(lines[0], lines[1:], texts=("method",))

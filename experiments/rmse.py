@@ -21,7 +21,6 @@ part left out, what has the settings of this command, else the latest settings.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import hashlib
 import json
@@ -36,6 +35,7 @@ from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
 from dgtl.tables import read_tables
 from experiments import rmse_report
 from experiments.left_out import KINDS, left_out
+from experiments.results import write_csv
 from experiments.zero_shot import MODELS, Learned, scores
 
 if TYPE_CHECKING:
@@ -171,10 +171,7 @@ def write(results: Sequence[Result], out: Path) -> str:
     """Writes the table of all results in all its forms, and returns it as text."""
     rows = [result.row() for result in results]
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "rmse.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / "rmse.csv", rows)
     return rmse_report.write(results, out)
 
 

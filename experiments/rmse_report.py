@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dgtl import metrics, style
 from dgtl.page import Page
-from dgtl.provenance import revision
 from experiments.compare_report import markdown
+from experiments.results import made
 from experiments.zero_shot import EXACT_ROWS, MODELS
 
 if TYPE_CHECKING:
@@ -140,12 +137,7 @@ MARKS = "o^vDsX"
 def write(results: Sequence[Result], out: Path) -> str:
     """Writes ``rmse.md``, ``rmse.html`` and ``rmse.png``, and returns the first."""
     lines, figure = table(results), draw(results)
-    facts = {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "revision": revision() or "not from a checkout",
-        "data": ", ".join(sorted({result.dataset for result in results})),
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-    }
+    facts = made(data=", ".join(sorted({result.dataset for result in results})))
     meaning = "; ".join(f"{name}: {what}" for name, what in MODELS.items())
     page = Page("Throughput of new layers, predicted without a trial", facts)
     page.heading("Models", NOTE)
@@ -155,8 +147,8 @@ def write(results: Sequence[Result], out: Path) -> str:
     page.figures({"RMSE of log2 throughput by what is left out": figure}, wide=True)
     page.write(out / "rmse.html")
     style.save(figure, out / "rmse.png")
-    made = "; ".join(f"{name} {value}" for name, value in facts.items())
-    text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{made}.")
+    origin = "; ".join(f"{name} {value}" for name, value in facts.items())
+    text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{origin}.")
     (out / "rmse.md").write_text(text)
     return text
 

@@ -18,10 +18,8 @@ as often as the network runs them.
 from __future__ import annotations
 
 import argparse
-import shlex
 import signal
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +27,8 @@ from omegaconf import OmegaConf
 
 from dgtl.history import HistoryError
 from dgtl.progress import duration
-from dgtl.provenance import revision
 from dgtl.runs import Run, find_runs
+from experiments.results import made
 from experiments.table1_campaign import BUDGETS, cells, run_cells
 from experiments.table1_latency import latency_ms, remeasure
 from experiments.table1_outcomes import live_outcome, recorded_outcomes
@@ -125,13 +123,9 @@ def write(
     if not outcomes:
         raise ValueError(" ".join(["no run that has ended.", *remarks]))
     revisions = dict.fromkeys(r for run in runs for r in (run.revisions or _revision(run)) if r)
-    facts = {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "revision": f"{revision() or 'not from a checkout'}; runs: {', '.join(revisions)}",
-        "hardware": outcomes[0].hardware + (", recorded" if runs[0].replayed else ""),
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        "runs": about,
-    }
+    facts = made(hardware=outcomes[0].hardware + (", recorded" if runs[0].replayed else ""))
+    facts["revision"] += f"; runs: {', '.join(revisions)}"
+    facts["runs"] = about
     return write_all(out, name, rows_of(outcomes), outcomes, facts, remarks)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import itertools
 import math
@@ -12,6 +11,7 @@ from dgtl import style
 from dgtl.page import Page
 from experiments import published
 from experiments.published import Published
+from experiments.results import markdown_table, write_csv
 from experiments.table1_figure import draw
 from experiments.table1_rows import BASELINE
 
@@ -140,10 +140,7 @@ def record(row: Row) -> dict[str, Any]:
 
 def _write_csv(path: Path, rows: Sequence[Row], facts: Mapping[str, str]) -> None:
     lines = [{**record(row), **facts} for row in rows]
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(lines[0]))
-        writer.writeheader()
-        writer.writerows(lines)
+    write_csv(path, lines)
 
 
 def _number(value: float) -> str:
@@ -213,9 +210,9 @@ def _short(value: float) -> str:
 
 def markdown(table: Sequence[Sequence[str]], notes: Sequence[str], made: Sequence[str]) -> str:
     """The table, what it means, and what made it."""
-    lines = [table[0], ["---"] * len(table[0]), *table[1:]]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([text, *notes, "\n".join(f"- {line}" for line in made)]) + "\n"
+    return (
+        "\n\n".join([markdown_table(table), *notes, "\n".join(f"- {line}" for line in made)]) + "\n"
+    )
 
 
 def latex(table: Sequence[Sequence[str]], comments: Sequence[str]) -> str:

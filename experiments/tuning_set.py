@@ -21,7 +21,6 @@ methods are told apart by what only some were told.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import sys
 from pathlib import Path
@@ -34,6 +33,7 @@ from dgtl.tables import read_tables
 from experiments import tuning_set_report
 from experiments.compare import read_runs, read_searches
 from experiments.compare_report import COUNTS
+from experiments.results import write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,10 +168,7 @@ def compare(folders: Sequence[Path], out: Path, reference: str) -> str:
     }
     out.mkdir(parents=True, exist_ok=True)
     rows = [curve.row() for curve in curves]
-    with (out / "tuning_set.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(out / "tuning_set.csv", rows)
     report = next(iter(methods.values()))[0].report
     return tuning_set_report.write(curves, gains, report, out)
 

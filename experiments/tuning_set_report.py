@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
-import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +10,8 @@ import numpy as np
 from dgtl import metrics, style
 from dgtl.curves import shortened
 from dgtl.page import Page
-from dgtl.provenance import revision
 from experiments.compare_report import COUNTS, markdown
+from experiments.results import made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -167,12 +164,7 @@ def write(curves: Sequence[Curve], gains: Gains, report: Mapping[str, Any], out:
         "equal time, paired by layer and seed; in brackets the 95 % interval of a bootstrap over "
         "layers. An interval above zero: better than by chance."
     )
-    facts = {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
-        "revision": revision() or "not from a checkout",
-        "hardware": f"{report['hardware']}, recorded",
-        "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-    }
+    facts = made(hardware=f"{report['hardware']}, recorded")
     figures = {"": draw_means(curves), "_layers": draw_layers(curves)}
     for suffix, figure in figures.items():
         style.save(figure, out / f"tuning_set{suffix}.png")
@@ -186,8 +178,8 @@ def write(curves: Sequence[Curve], gains: Gains, report: Mapping[str, Any], out:
     caption = "best so far of every layer over trials, means over seeds"
     page.figures({caption: figures["_layers"]}, wide=True)
     page.write(out / "tuning_set.html")
-    made = "; ".join(f"{name} {value}" for name, value in facts.items())
-    text = f"{markdown(means, note)}\n{markdown(gained, above)}\n{made}.\n"
+    origin = "; ".join(f"{name} {value}" for name, value in facts.items())
+    text = f"{markdown(means, note)}\n{markdown(gained, above)}\n{origin}.\n"
     (out / "tuning_set.md").write_text(text)
     return text
 

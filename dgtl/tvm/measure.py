@@ -202,7 +202,7 @@ class LocalMeasurer:
             for candidate in candidates:
                 if candidate.running and not candidate.quick:
                     self._time(candidate, best_s)
-        self._runner.submit(workers.unload).result()
+        self._run(workers.unload)
         self._runner_loaded += len(candidates)
         if self._runner_loaded >= RUNNER_LIFE:
             self._runner.shutdown(wait=True)
