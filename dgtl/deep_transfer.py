@@ -37,7 +37,7 @@ CANDIDATES = 256
 """Best scores among which a batch is chosen: their covariance takes a megabyte, milliseconds."""
 
 SAMPLES = 4096
-"""Joint samples of the candidates' throughput; with 512 of them the first pick is a draw of lots."""
+"""Joint samples of the candidates' throughput; with 512 the first pick is a draw of lots."""
 
 ALONE_STEPS = 500
 """Steps of training on the target alone, where there is no source."""

@@ -21,7 +21,7 @@ from hydra.errors import InstantiationException
 from dgtl import experiment_replay, provenance
 from dgtl.experiment_start import resolved, start
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
-from dgtl.measure import MeasureOptions
+from dgtl.measure import MeasureOptions, SharedMeasurer
 from dgtl.progress import Progress
 from dgtl.records import CHECK, best_trial
 from dgtl.report import print_summary
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dgtl.experiment_start import Start
+    from dgtl.measure import Measurer
     from dgtl.records import Hardware, Task, Trial
     from dgtl.tuner import Tuner
 
@@ -126,7 +127,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
                 progress.stage("tune")
-                results = tuning.all(targets, measurer, int(cfg.seed))
+                results = tuning.all(targets, _shared(cfg, measurer), int(cfg.seed))
                 progress.stage("check schedules")
                 results = [_checked(r, measurer, log) for r in results]
 
@@ -193,6 +194,17 @@ def _sources(
     return subset(sources, cfg.history.max_trials, cfg.seed)
 
 
+def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
+    """The measurer; where ``share`` names runs, what they measured is not measured again."""
+    if cfg.share is None:
+        return measurer
+    if not Path(cfg.share).is_dir():
+        raise ValueError(f"share={cfg.share}: no such folder of runs")
+    logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
+    known = [trial for source in History.read(*logs) for trial in source.trials]
+    return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
+
+
 @dataclasses.dataclass
 class _Tuning:
     """The tuning of all tasks of a run, with what every trial is told to."""
@@ -202,9 +214,7 @@ class _Tuning:
     provenance: str
     progress: Progress
 
-    def all(
-        self, targets: Sequence[Target], measurer: LocalMeasurer, seed: int
-    ) -> list[SourceTask]:
+    def all(self, targets: Sequence[Target], measurer: Measurer, seed: int) -> list[SourceTask]:
         """Tunes each task with a seed of its own, whatever the others do."""
         results = []
         for number, target in enumerate(targets, start=1):
@@ -230,7 +240,7 @@ class _Tuning:
         self,
         problem: Problem,
         tuner: Tuner,
-        measurer: LocalMeasurer,
+        measurer: Measurer,
         recorded: dict[str, Trial],
     ) -> list[Trial]:
         def on_trial(trial: Trial) -> None:

@@ -1,8 +1,9 @@
 """Measurement as a protocol: configurations in, trials out.
 
-Implementations: this machine (`dgtl.tvm.measure.LocalMeasurer`) and a recorded table
-(`ReplayMeasurer`). Search time is what the trials say they cost (`Trial.search_s`), so that a
-replayed or resumed search reports the seconds that were really spent.
+Implementations: this machine (`dgtl.tvm.measure.LocalMeasurer`), a recorded table
+(`ReplayMeasurer`), and a machine that remembers (`SharedMeasurer`). Search time is what the trials
+say they cost (`Trial.search_s`), so that a replayed or resumed search reports the seconds that were
+really spent.
 """
 
 from __future__ import annotations
@@ -124,3 +125,38 @@ class ReplayMeasurer:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+class SharedMeasurer:
+    """Answers from earlier trials of the same machine, at what they cost then; measures the rest.
+
+    Args:
+        measurer: of what is not known.
+        known: trials by (task key, configuration key).
+    """
+
+    def __init__(self, measurer: Measurer, known: Mapping[tuple[str, str], Trial]):
+        self._measurer = measurer
+        self._known = known
+
+    def measure(
+        self,
+        task: Task,
+        configs: Sequence[str],
+        *,
+        best_s: float,
+        on_trial: Callable[[Trial], None] | None = None,
+    ) -> list[Trial]:
+        """As `Measurer.measure`."""
+        found = {c: self._known[task.key, c] for c in configs if (task.key, c) in self._known}
+        if on_trial is not None:
+            for trial in found.values():
+                on_trial(trial)
+        missing = [config for config in configs if config not in found]
+        best_s = min([best_s, *(trial.latency_s for trial in found.values())])
+        measured = self._measurer.measure(task, missing, best_s=best_s, on_trial=on_trial)
+        found |= dict(zip(missing, measured, strict=True))
+        return [found[config] for config in configs]
+
+    def close(self) -> None:
+        """The measurer is closed by whoever opened it."""

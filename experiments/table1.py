@@ -143,6 +143,8 @@ def table1(args: argparse.Namespace) -> int:
     folders = [Path(text) for text in args.told if "=" not in text]
     if folders and not args.replay:
         raise ValueError(f"{folders[0]}: folders of runs go with --replay")
+    if args.share and args.replay:
+        raise ValueError("--share: recorded tables answer every method alike already")
     suffix = "" if args.budget == "default" else f"_{args.budget}"
     if folders:
         if told:
@@ -156,6 +158,7 @@ def table1(args: argparse.Namespace) -> int:
         models=args.models,
         seeds=args.seeds,
         told=told,
+        share=args.share,
         root=args.campaign,
     )
     about = f"{len(planned)} cells at budget {args.budget}"
@@ -200,6 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=_names, help="separated by commas")
     parser.add_argument("--seeds", type=_seeds, default=[0], help="separated by commas")
     parser.add_argument("--replay", action="store_true", help="on recorded tables")
+    parser.add_argument("--share", action="store_true", help="measure equal configurations once")
     parser.add_argument("--report", action="store_true", help="only write what is there")
     parser.add_argument("--limit-gflops", type=float, help="arithmetic limit of the hardware")
     parser.add_argument("--campaign", type=Path, default=Path("outputs/table1"))

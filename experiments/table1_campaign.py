@@ -74,6 +74,7 @@ def cells(
     models: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
     told: Sequence[str] = (),
+    share: bool = False,
     root: Path = Path("outputs/table1"),
 ) -> list[Cell]:
     """The cells of a campaign, seed by seed, then network by network.
@@ -84,6 +85,7 @@ def cells(
         networks, models: None for those of the budget.
         seeds: of the runs.
         told: further overrides of every cell; they win over the budget's.
+        share: let the live cells of a network answer for each other where configurations are equal.
         root: the campaign lies in a folder of it.
 
     Raises:
@@ -97,7 +99,7 @@ def cells(
     models = list(conf.models) if models is None else models
     if networks is None:
         networks = list(own.get("networks", conf.replay.networks if replay else conf.networks))
-    campaign = root / (f"{budget}_replay" if replay else budget)
+    campaign = root / (budget + "_replay" * replay + "_shared" * share)
     common = [f"tracking.group=table1-{campaign.name}", *own.all]
     if replay:
         common = [*REPLAY, f"workload.networks=[{','.join(networks)}]", *common]
@@ -107,6 +109,7 @@ def cells(
             for model in models:
                 which = [f"model={model}", f"seed={seed}"]
                 which += [] if replay else [f"workload={network}"]
+                which += [f"share='{campaign / network}'"] if share else []
                 # Hydra takes the last word on each name.
                 overrides = (*which, *common, *own.models.get(model, []), *told)
                 folder = campaign / network / model / str(seed)

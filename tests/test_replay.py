@@ -10,7 +10,7 @@ from baselines.chameleon import Chameleon
 from baselines.gga import GGA
 from baselines.random_search import RandomSearch
 from dgtl.features import FeatureMap
-from dgtl.measure import ReplayMeasurer
+from dgtl.measure import ReplayMeasurer, SharedMeasurer
 from dgtl.models.xgb import XGBConfig
 from dgtl.records import Status
 from dgtl.replay import NEIGHBOURS, PoolProblem, PoolSpace
@@ -161,3 +161,26 @@ def test_a_plain_problem_searches_outside_of_the_table():
     tuner = RandomSearch().tuner(Problem(TASK, SPACE), np.random.SeedSequence(7))
     trials = tune(Problem(TASK, SPACE), tuner, ReplayMeasurer.of(TABLE.trials), Budget(50))
     assert any(trial.config not in RECORDED for trial in trials)
+
+
+def test_what_others_measured_is_answered_at_its_cost_and_the_rest_is_measured():
+    asked: list[str] = []
+
+    class Machine(ReplayMeasurer):
+        def measure(self, task, configs, **kwargs):
+            asked.extend(configs)
+            return super().measure(task, configs, **kwargs)
+
+    known = {(t.task, t.config): t.replace(build_s=7.0) for t in TABLE.trials[::2]}
+    told: list[str] = []
+    trials = SharedMeasurer(Machine.of(TABLE.trials), known).measure(
+        TASK,
+        [trial.config for trial in TABLE.trials],
+        best_s=1.0,
+        on_trial=lambda trial: told.append(trial.config),
+    )
+    assert [trial.config for trial in trials] == [trial.config for trial in TABLE.trials]
+    assert {trial.build_s for trial in trials[::2]} == {7.0}
+    assert trials[1::2] == list(TABLE.trials[1::2])
+    assert asked == [trial.config for trial in TABLE.trials[1::2]]
+    assert sorted(told) == sorted(RECORDED)

@@ -121,6 +121,14 @@ def test_what_the_command_line_says_wins_over_the_budget(tmp_path):
         assert compose("config", list(cell.overrides)).budget.trials == 3
 
 
+def test_cells_share_what_a_network_cost_only_if_asked_to(tmp_path):
+    assert not any("share" in text for cell in campaign(tmp_path) for text in cell.overrides)
+    for cell in campaign(tmp_path, share=True):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            shared = compose("config", list(cell.overrides)).share
+        assert cell.folder.parents[1] == Path(shared)
+
+
 def test_complete_cells_are_skipped_and_the_others_go_on(planned):
     (planned[2].folder / "summary.json").unlink()
     ran, said = [], []

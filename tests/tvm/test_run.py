@@ -158,3 +158,15 @@ def test_a_killed_run_goes_on_to_the_same_end(copied):
     assert Summary.read(copied / "out" / "summary.json").trials == TRIALS
     kept = log.read_text().splitlines(keepends=True)
     assert kept[:cut] == lines[:cut]
+
+
+def test_what_another_run_measured_is_not_measured_again_if_asked_to(copied):
+    done = run(
+        copied, "deploy.untuned=false", "share=out", f"hydra.run.dir={copied / 'with_shared'}"
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        [(t.config, t.run_times_s, t.build_s) for s in History.read(log) for t in s.trials]
+        for log in (copied / name / "trials.jsonl" for name in ("out", "with_shared"))
+    )
+    assert first == second
