@@ -97,7 +97,14 @@ def read_results(path: Path) -> list[Result]:
     return found
 
 
-def predict(dataset: str, fold: Fold, settings: dict[str, int], seed: int, path: Path) -> None:
+def predict(
+    dataset: str,
+    fold: Fold,
+    settings: dict[str, int],
+    seed: int,
+    path: Path,
+    models: Iterable[str] = MODELS,
+) -> None:
     """Fits and scores the models of a fold that ``path`` does not hold yet, and appends them.
 
     Args:
@@ -106,10 +113,11 @@ def predict(dataset: str, fold: Fold, settings: dict[str, int], seed: int, path:
         settings: ``trials`` to learn from at most, ``steps`` of training.
         seed: draws the trials, and is the models'.
         path: of the results.
+        models: of `MODELS`.
     """
     done = {result.unit for result in read_results(path)}
     code = fingerprint(fold, settings)
-    missing = [m for m in MODELS if (dataset, fold.name, m, seed, code) not in done]
+    missing = [m for m in models if (dataset, fold.name, m, seed, code) not in done]
     if not missing:
         return
     known = [s for s in subset(fold.sources, settings["trials"], seed) if s.ok_trials]
@@ -180,6 +188,7 @@ def main() -> None:
     parser.add_argument("--data", action="append", default=[], metavar="NAME=PATH")
     parser.add_argument("--leave-out", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--folds", type=int, default=4, help="of layers")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
     parser.add_argument("--steps", type=int, default=1000, help="of training deep GPs")
@@ -195,7 +204,7 @@ def main() -> None:
         for seed in args.seeds:
             for name, parts in folds.items():
                 for fold in parts:
-                    predict(name, fold, settings, seed, path)
+                    predict(name, fold, settings, seed, path, args.models)
         now = {
             (name, fold.name): fingerprint(fold, settings)
             for name, parts in folds.items()

@@ -125,6 +125,13 @@ def test_what_is_done_is_not_done_again(history, tmp_path, guess):
     assert len(path.read_text().splitlines()) == 2 * len(MODELS)
 
 
+def test_only_the_models_asked_for_are_fitted(history, tmp_path, guess):
+    path = tmp_path / "rmse.jsonl"
+    fold = left_out(read_tables([str(history)]), ("network",), 3)[0]
+    rmse.predict("toy", fold, SETTINGS, 0, path, ["xgb"])
+    assert [result.model for result in rmse.read_results(path)] == ["xgb"]
+
+
 def test_results_of_the_settings_asked_for_are_shown(history, tmp_path, guess):
     path = tmp_path / "rmse.jsonl"
     fold = left_out(read_tables([str(history)]), ("network",), 3)[0]
