@@ -22,7 +22,7 @@ from dgtl.features import FEATURES_SCHEMA
 from dgtl.models import load_model
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
-from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
+from dgtl.models.dgp_stacked import SCHEMA, StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
 from dgtl.transfer import Estimator, Transfer, layers_of, source_data
 
@@ -93,7 +93,7 @@ class DeepGaussianTransfer(Transfer):
         self._trials = features, gflops
         settings = {
             "network": dataclasses.asdict(self.network),
-            "stack": None if self.stack is None else dataclasses.asdict(self.stack),
+            "stack": None if self.stack is None else [SCHEMA, dataclasses.asdict(self.stack)],
             "seed": seed,
         }
         folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"

@@ -4,7 +4,9 @@ Trees predict a layer they have never seen better than a deep GP does, whose lin
 extrapolate; the deep GP knows what trees cannot say, how predictions move together. So the trees'
 prediction is one more input of the deep GP (in training out of fold, so that it is as good as it
 will be on a new task), the two are averaged, and what is still wrong is a process of its own for
-each task (`dgp_task`). docs/findings.md says what each part is worth on tasks left out.
+each task (`dgp_task`). The trees of all folds predict together with those of all layers: each has
+missed other layers, so that their mean errs less. docs/findings.md says what each part is worth on
+tasks left out.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 _KIND = "stacked_dgp"
 
+SCHEMA = 2
+"""Rises with what a kept model consists of: one of before is learned anew."""
+
 
 @dataclass(frozen=True)
 class StackConfig:
@@ -35,7 +40,8 @@ class StackConfig:
 
     Args:
         trees: the trees below it.
-        folds: parts into which source layers are dealt for the trees' out-of-fold prediction.
+        folds: parts into which source layers are dealt for the trees' out-of-fold prediction; with
+            those of all layers there is one ensemble of trees more.
         share: of the deep GP in the mean; the rest is the trees'.
         task: how the process of departures is learned.
     """
@@ -61,7 +67,7 @@ class StackedDGP:
     def __init__(self, network: DGPConfig, stack: StackConfig) -> None:
         self.network = network
         self.stack = stack
-        self._trees = XGBModel(stack.trees)
+        self._trees: list[XGBModel] = []
         self._deep = DeepGP(network)
         self._process: TaskProcess | None = None
 
@@ -104,9 +110,8 @@ class StackedDGP:
         x, y = check_trials(features, gflops)
         fold_seed, tree_seed, deep_seed, task_seed = np.random.SeedSequence(seed).spawn(4)
         seeds = [int(s.generate_state(1)[0] >> 1) for s in (tree_seed, deep_seed)]
-        unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
-        self._trees = XGBModel(self.stack.trees)
-        self._trees.fit(x, np.exp2(y), seed=seeds[0])
+        self._trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
+        self._trees.append(self._boosted(x, np.exp2(y), seeds[0]))
         self._deep = DeepGP(self.network)
         self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
         self._process = learn(x, y - unseen, task, self.stack.task, task_seed)
@@ -118,8 +123,8 @@ class StackedDGP:
         layer: NDArray[np.int64],
         fold_seed: np.random.SeedSequence,
         seed: int,
-    ) -> Array:
-        """The prediction [N] of every row by trees that have not seen its layer.
+    ) -> tuple[list[XGBModel], Array]:
+        """Trees of each fold, and the prediction [N] of every row by those who miss its layer.
 
         Sources of a single layer leave nothing to learn from: their rows are dealt instead.
         """
@@ -129,12 +134,17 @@ class StackedDGP:
         folds = min(self.stack.folds, int(place.max()) + 1)
         dealt = np.random.default_rng(fold_seed).permutation(int(place.max()) + 1) % folds
         predicted = np.empty(len(x))
+        trees = []
         for fold in range(folds):
             held = dealt[place] == fold
-            trees = XGBModel(self.stack.trees)
-            trees.fit(x[~held], gflops[~held], seed=seed)
-            predicted[held] = trees.predict_mean(x[held])
-        return predicted
+            trees.append(self._boosted(x[~held], gflops[~held], seed))
+            predicted[held] = trees[-1].predict_mean(x[held])
+        return trees, predicted
+
+    def _boosted(self, x: Array, gflops: Array, seed: int) -> XGBModel:
+        trees = XGBModel(self.stack.trees)
+        trees.fit(x, gflops, seed=seed)
+        return trees
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution at features [N, D] of a task that nothing is known of."""
@@ -142,9 +152,15 @@ class StackedDGP:
         return Prediction(mean, np.full(len(mean), self.process.variance**0.5))
 
     def predict_mean(self, features: ArrayLike) -> Array:
-        """Mean [N] of log2 throughput alone."""
+        """Mean [N] of log2 throughput alone.
+
+        Raises:
+            RuntimeError: the model was never fitted.
+        """
+        if not self._trees:
+            raise RuntimeError("this StackedDGP was never fitted")
         x = check_features(features)
-        by_trees = self._trees.predict_mean(x)
+        by_trees = np.mean([trees.predict_mean(x) for trees in self._trees], axis=0)
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
         return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
 
@@ -170,7 +186,8 @@ class StackedDGP:
         folder = Path(folder)
         process = self.process
         folder.mkdir(parents=True, exist_ok=True)
-        self._trees.save(folder / "trees")
+        for number, trees in enumerate(self._trees):
+            trees.save(folder / f"trees_{number}")
         self._deep.save(folder / "deep")
         process.save(folder / "task.npz")
         write_config(folder, _KIND, {"stack": dataclasses.asdict(self.stack)})
@@ -192,10 +209,12 @@ class StackedDGP:
             raise ValueError(
                 f"{folder}: config.json is not that of this model ({error})"
             ) from error
+        if not (trees := sorted(folder.glob("trees_*"))):
+            raise ValueError(f"{folder}: no trees_* of this model")
         deep = DeepGP.load(folder / "deep")
         model = cls(deep.config, config)
         model._deep = deep
-        model._trees = XGBModel.load(folder / "trees")
+        model._trees = [XGBModel.load(part) for part in trees]
         model._process = TaskProcess.load(folder / "task.npz")
         return model
 

@@ -91,9 +91,23 @@ def test_out_of_fold_trees_have_not_seen_the_layer() -> None:
     x = np.column_stack([layer, np.random.default_rng(0).normal(size=160)]).astype(float)
     level = np.array([0.0, 6.0] * 4)[layer]
     model = StackedDGP(NETWORK, dataclasses.replace(STACK, folds=8))
-    unseen = model._out_of_fold(x, 2**level, layer, np.random.SeedSequence(0), 0)
+    trees, unseen = model._out_of_fold(x, 2**level, layer, np.random.SeedSequence(0), 0)
     # Who had seen a layer would be right; neighbours in number are of the other level.
     assert np.mean(np.abs(unseen - level)) > 2.0
+    assert len(trees) == 8
+
+
+def test_a_model_without_its_trees_is_refused(stacked: StackedDGP, tmp_path: Path) -> None:
+    stacked.save(tmp_path)
+    for folder in tmp_path.glob("trees_*"):
+        folder.rename(tmp_path / f"no_{folder.name}")
+    with pytest.raises(ValueError, match="trees"):
+        StackedDGP.load(tmp_path)
+
+
+def test_what_was_never_fitted_predicts_nothing() -> None:
+    with pytest.raises(RuntimeError, match="never fitted"):
+        StackedDGP(NETWORK, STACK).predict_mean(np.zeros((1, 3)))
 
 
 @pytest.mark.parametrize("bad", [{"folds": 1}, {"share": 1.5}])
