@@ -177,6 +177,11 @@ def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
     return error if np.isfinite(error) else math.inf
 
 
+PASSES, APART_S = 10, 0.3
+"""A network is timed in so many passes, so long apart: a burst of other users of the machine, which
+spoils all timings made in one go, is then not what their median sees."""
+
+
 def time_network(
     library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int
 ) -> tuple[list[float], list[np.ndarray]]:
@@ -188,5 +193,9 @@ def time_network(
     result = vm["main"](*arguments)
     outputs = [result] if hasattr(result, "numpy") else list(result)
     computed = [output.numpy().copy() for output in outputs]
-    times = [_seconds(vm["main"], arguments) for _ in range(repeats)]
+    times = []
+    for number in range(repeats):
+        if number and number % max(repeats // PASSES, 1) == 0:
+            time.sleep(APART_S)
+        times.append(_seconds(vm["main"], arguments))
     return times, computed
