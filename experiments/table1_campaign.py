@@ -185,7 +185,10 @@ def _seconds(cell: Cell) -> float:
 
 
 def _run(cell: Cell) -> int:
-    process = subprocess.Popen(cell.command())
+    # A campaign in the background ignores SIGINT, and its runs would inherit that.
+    process = subprocess.Popen(
+        cell.command(), preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+    )
     try:
         return process.wait()
     except KeyboardInterrupt:
