@@ -94,6 +94,8 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
     options = MeasureOptions(**cfg.measure)
+    if cfg.share is not None and not Path(cfg.share).is_dir():
+        raise ValueError(f"share={cfg.share}: no such folder of runs")
     machine.require_linker()
     hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
@@ -221,8 +223,6 @@ def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
     """The measurer; where ``share`` names runs, what they measured is not measured again."""
     if cfg.share is None:
         return measurer
-    if not Path(cfg.share).is_dir():
-        raise ValueError(f"share={cfg.share}: no such folder of runs")
     logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
     known = [trial for source in History.read(*logs) for trial in source.trials]
     return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
