@@ -28,6 +28,7 @@ from dgtl.report import print_summary
 from dgtl.report_html import write_report
 from dgtl.runs import Run, is_complete
 from dgtl.summary import Summary, summarise
+from dgtl.tables import finder
 from dgtl.tuner import Problem, tune
 from dgtl.tvm import deploy, networks
 from dgtl.tvm import hardware as machine
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from dgtl.measure import Measurer
     from dgtl.records import Hardware, Task, Trial
     from dgtl.tuner import Tuner
+
+Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
+"""A function, its schedule, and its latency [s]."""
 
 NETWORK_TOLERANCE = 1e-2
 """Relative error of a tuned network's output from which it counts as wrong: rounding differs in
@@ -71,8 +75,9 @@ def main(cfg: DictConfig) -> None:
 
 @dataclasses.dataclass
 class Target:
-    """A tunable function of the workload: its problem, and the way to schedules."""
+    """A tunable function of the workload: its place, its problem, and the way to schedules."""
 
+    number: int
     function: FusedFunction
     schedules: ScheduleSpace
     problem: Problem
@@ -89,6 +94,8 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
     options = MeasureOptions(**cfg.measure)
+    if cfg.share is not None and not Path(cfg.share).is_dir():
+        raise ValueError(f"share={cfg.share}: no such folder of runs")
     machine.require_linker()
     hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
@@ -110,6 +117,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+        targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
             f"{n_source} trials of {len(sources)} source tasks"
@@ -132,16 +140,22 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
                 results = [_checked(r, measurer, log) for r in results]
 
         progress.stage("deploy")
-        shapes = input_shapes(model)
-        untuned = None
-        if cfg.deploy.untuned:
-            untuned = deploy.time_untuned(network, hardware, shapes, repeats=1)
-        tuned = _deploy(network, functions, targets, results, hardware, shapes, folder, cfg)
-        if untuned is not None:
-            error = deploy.largest_error(untuned, tuned)
-            if error > NETWORK_TOLERANCE:
-                raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
-            progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
+        shutil.rmtree(folder / "best", ignore_errors=True)
+        best = _best_schedules(targets, results)
+        untuned = tuned = None
+        if cfg.workload.tasks is not None:
+            deploy.write_database(folder / "best", hardware, best)
+            progress.message("workload.tasks is a part of the network, which is not built")
+        else:
+            shapes = input_shapes(model)
+            if cfg.deploy.untuned:
+                untuned = deploy.time_untuned(network, hardware, shapes, repeats=1)
+            tuned = _deploy(network, functions, best, hardware, shapes, folder, cfg)
+            if untuned is not None:
+                error = deploy.largest_error(untuned, tuned)
+                if error > NETWORK_TOLERANCE:
+                    raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
+                progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
 
         summary = summarise(
             results,
@@ -152,7 +166,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             pretrain_s=pretrain_s,
             sources=sources,
             untuned_latency_ms=None if untuned is None else untuned.latency_ms,
-            latency_ms=tuned.latency_ms,
+            latency_ms=None if tuned is None else tuned.latency_ms,
         )
         summary.write(folder / "summary.json")
         done = Run.read(folder)
@@ -168,8 +182,19 @@ def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Tar
     for function in functions:
         if function.task is not None:
             schedules = ScheduleSpace(function.mod, target)
-            found.append(Target(function, schedules, Problem(function.task, schedules.space)))
+            problem = Problem(function.task, schedules.space)
+            found.append(Target(len(found) + 1, function, schedules, problem))
     return found
+
+
+def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[Target]:
+    """The targets that ``workload.tasks`` finds in their name or key: tuned as among the others."""
+    finds = finder(patterns)
+    wanted = [t for t in targets if finds(t.function.name) or finds(t.problem.task.key)]
+    if not wanted:
+        names = ", ".join(f"{t.function.name} ({t.problem.task.shape_key})" for t in targets)
+        raise ValueError(f"workload.tasks finds none of the layers: {names}")
+    return wanted
 
 
 def _sources(
@@ -198,8 +223,6 @@ def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
     """The measurer; where ``share`` names runs, what they measured is not measured again."""
     if cfg.share is None:
         return measurer
-    if not Path(cfg.share).is_dir():
-        raise ValueError(f"share={cfg.share}: no such folder of runs")
     logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
     known = [trial for source in History.read(*logs) for trial in source.trials]
     return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
@@ -217,7 +240,7 @@ class _Tuning:
     def all(self, targets: Sequence[Target], measurer: Measurer, seed: int) -> list[SourceTask]:
         """Tunes each task with a seed of its own, whatever the others do."""
         results = []
-        for number, target in enumerate(targets, start=1):
+        for place, target in enumerate(targets, start=1):
             task, space = target.problem.task, target.problem.space
             earlier = [t for t in self.begun.earlier.trials(task.key) if t.stage != CHECK]
             recorded = {trial.config: trial for trial in earlier}
@@ -226,11 +249,11 @@ class _Tuning:
             for trial in earlier:
                 self.begun.tracker.trial(task, trial)
             missing = max(self.begun.budget.trials - len(recorded), 0)
-            self.progress.task(task.name, number, len(targets), missing)
+            self.progress.task(task.name, place, len(targets), missing)
             trials = list(recorded.values())[: self.begun.budget.trials]
             if missing:
                 tuner = self.begun.method.tuner(
-                    target.problem, np.random.SeedSequence([seed, number])
+                    target.problem, np.random.SeedSequence([seed, target.number])
                 )
                 trials = self._tuned(target.problem, tuner, measurer, recorded)
             results.append(SourceTask(task, space, tuple(trials)))
@@ -267,11 +290,22 @@ def _checked(result: SourceTask, measurer: LocalMeasurer, log: TrialLog) -> Sour
         trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
 
 
+def _best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
+    """The fastest schedule of every target of which one ran, with its latency [s]."""
+    found: list[Scheduled] = []
+    for tuned, result in zip(targets, results, strict=True):
+        trial = best_trial(result.trials)
+        if trial is not None:
+            space = tuned.schedules
+            schedule = space.schedule(space.space.parse(trial.config))
+            found.append((tuned.function, schedule, trial.latency_s))
+    return found
+
+
 def _deploy(
     network: tvm.ir.IRModule,
     functions: Sequence[FusedFunction],
-    targets: Sequence[Target],
-    results: Sequence[SourceTask],
+    best: Sequence[Scheduled],
     hardware: Hardware,
     shapes: dict[str, tuple[int, ...]],
     folder: Path,
@@ -279,21 +313,14 @@ def _deploy(
 ) -> deploy.NetworkTiming:
     """Builds the network with the best schedules into ``folder`` and times it."""
     target = tvm.target.Target(hardware.target)
-    best: dict[str, Any] = {}
-    for tuned, result in zip(targets, results, strict=True):
-        trial = best_trial(result.trials)
-        if trial is not None:
-            space = tuned.schedules
-            schedule = space.schedule(space.space.parse(trial.config))
-            best[tuned.function.name] = (schedule, trial.latency_s)
-    schedules = []
-    for function in functions:
-        if function.name not in best:
-            # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled.
-            best[function.name] = (ScheduleSpace(function.mod, target).default(), 1.0)
-        schedules.append((function, *best[function.name]))
-    shutil.rmtree(folder / "best", ignore_errors=True)
-    database = deploy.write_database(folder / "best", hardware, schedules)
+    tuned = {function.name for function, _, _ in best}
+    # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled.
+    others = [
+        (function, ScheduleSpace(function.mod, target).default(), 1.0)
+        for function in functions
+        if function.name not in tuned
+    ]
+    database = deploy.write_database(folder / "best", hardware, [*best, *others])
     library = folder / "model.so"
     deploy.build(network, hardware, library, database)
     return deploy.time_network(library, hardware, shapes, repeats=cfg.deploy.repeats)

@@ -18,7 +18,7 @@ from dgtl.autotvm.importer import import_logs
 from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from dgtl.records import Provenance, Task
 
@@ -181,6 +181,23 @@ class Fold:
     sources: tuple[SourceTask, ...]
 
 
+def finder(patterns: Iterable[str] | None) -> Callable[[str], bool]:
+    """Whether one of the regular expressions of ``workload.tasks`` finds something in a text.
+
+    Raises:
+        ValueError: an expression that is none.
+    """
+    if patterns is None:
+        return lambda text: True
+    try:
+        found = [re.compile(pattern) for pattern in patterns]
+    except re.error as error:
+        raise ValueError(
+            f"workload.tasks: {error.pattern!r} is no regular expression: {error}"
+        ) from error
+    return lambda text: any(pattern.search(text) for pattern in found)
+
+
 def choose(
     tables: Sequence[SourceTask],
     patterns: Iterable[str] | None = None,
@@ -191,15 +208,8 @@ def choose(
     Raises:
         ValueError: no table is left, or a network or an expression is unknown.
     """
-    chosen = list(tables)
-    if patterns is not None:
-        try:
-            found = [re.compile(pattern) for pattern in patterns]
-        except re.error as error:
-            raise ValueError(
-                f"workload.tasks: {error.pattern!r} is no regular expression: {error}"
-            ) from error
-        chosen = [t for t in chosen if any(pattern.search(t.task.key) for pattern in found)]
+    wanted = finder(patterns)
+    chosen = [table for table in tables if wanted(table.task.key)]
     if networks is not None:
         unknown = set(networks) - {*NETWORKS, OTHER}
         if unknown:

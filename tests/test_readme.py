@@ -4,12 +4,22 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import toys
 
 from dgtl.measure import ReplayMeasurer
 from dgtl.tuner import Budget, Method, Problem, tune
+from experiments.readme import filled
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+def test_tables_of_the_readme_are_those_of_the_results():
+    text = README.read_text()
+    assert text.count("| autotvm |") >= 7
+    assert filled(text, README.parent / "results") == text
+    with pytest.raises(ValueError, match=r"table1\.csv"):
+        filled(text, README.parent / "tests")
 
 
 def _example() -> str:

@@ -170,3 +170,15 @@ def test_what_another_run_measured_is_not_measured_again_if_asked_to(copied):
         for log in (copied / name / "trials.jsonl" for name in ("out", "with_shared"))
     )
     assert first == second
+
+
+def test_a_part_of_the_layers_is_tuned_as_among_all(copied):
+    part = copied / "part"
+    done = run(copied, "workload.tasks=[matmul]", "share=out", f"hydra.run.dir={part}")
+    assert done.returncode == 0, done.stderr
+    among_all = proposals(copied / "out" / "trials.jsonl")
+    own = proposals(part / "trials.jsonl")
+    assert own == [proposal for proposal in among_all if proposal[0].startswith("dense")] != []
+    assert Summary.read(part / "summary.json").latency_ms is None
+    assert (part / "best").exists()
+    assert not (part / "model.so").exists()
