@@ -178,7 +178,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
 
 def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Target]:
     target = tvm.target.Target(hardware.target)
-    found = []
+    found: list[Target] = []
     for function in functions:
         if function.task is not None:
             schedules = ScheduleSpace(function.mod, target)
