@@ -71,6 +71,10 @@ class Estimator(Protocol):
         ...
 
 
+ANNEALING = AnnealingOptions(steps=200, temperature=0.3)
+"""From this temperature, of log2 throughput, no worse than 500 steps from 1.0 (docs/findings.md)."""
+
+
 @dataclasses.dataclass
 class Transfer(Method):
     """The paper's three stages with any model; subclasses say which.
@@ -89,7 +93,7 @@ class Transfer(Method):
     tuning_set_by: str = "model"
     final: int = 16
     rounds: int = 1
-    annealing: AnnealingOptions = dataclasses.field(default_factory=AnnealingOptions)
+    annealing: AnnealingOptions = ANNEALING
 
     def __post_init__(self) -> None:
         if self.tuning_set_by not in ("model", "random"):
