@@ -72,7 +72,7 @@ class Estimator(Protocol):
 
 
 ANNEALING = AnnealingOptions(steps=200, temperature=0.3)
-"""From this temperature, of log2 throughput, no worse than 500 steps from 1.0 (docs/findings.md)."""
+"""From this temperature, of log2 throughput, as good as 500 steps from 1.0: docs/findings.md."""
 
 
 @dataclasses.dataclass
