@@ -106,17 +106,18 @@ def draw(results: Sequence[Result]) -> Figure:
 
     found = pooled(results)
     names = list(dict.fromkeys(dataset for dataset, _ in found))
+    shown = [model for model in MODELS if any(model in models for models in found.values())]
     heights = [sum(dataset == name for dataset, _ in found) for name in names]
     figure = Figure(figsize=(7.5, 1.0 + 0.6 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(names), 1, squeeze=False, height_ratios=heights).ravel()
     for panel, name in zip(panels, names, strict=True):
         parts = [part for dataset, part in found if dataset == name]
-        for i, model in enumerate(MODELS):
+        for i, model in enumerate(shown):
             rows = [row for row, part in enumerate(parts) if model in found[name, part]]
             scores = [by_layer(found[name, parts[row]][model]) for row in rows]
             errors = [np.mean([s["rmse_log2"] for s in own.values()]) for own in scores]
             # Each model has its own height, so that equal errors can be told apart.
-            places = [row + 0.11 * (i - (len(MODELS) - 1) / 2) for row in rows]
+            places = [row + 0.11 * (i - (len(shown) - 1) / 2) for row in rows]
             look = {"color": style.COLOURS[i], "marker": MARKS[i], "markersize": 5}
             panel.plot(errors, places, linestyle="", label=model, **look)
         panel.set_yticks(range(len(parts)), parts)
