@@ -36,12 +36,16 @@ def detect(num_cores: int | None = None, kind: str = "llvm") -> Hardware:
     return Hardware(f"{_cpu_model()}-{mcpu}", target, cores)
 
 
-def require_linker() -> None:
-    """Raises ValueError where no C++ compiler is found, which TVM needs to link kernels."""
-    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        raise ValueError(
-            "no C++ compiler found: TVM links kernels with g++ or clang++, install one"
-        )
+def require_linker() -> str:
+    """The C++ compiler, which TVM needs to link kernels.
+
+    Raises:
+        ValueError: none is found.
+    """
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return name
+    raise ValueError("no C++ compiler found: TVM links kernels with g++ or clang++, install one")
 
 
 def versions() -> dict[str, str]:

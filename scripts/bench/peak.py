@@ -1,7 +1,7 @@
 """Arithmetic limit of the machine's cores: fused multiply-adds that never leave the registers.
 
     python scripts/bench/peak.py
-    python run.py workload=resnet18 hardware.limit_gflops=520       # what it printed
+    python run.py workload=resnet18 hardware.limit_gflops=LIMIT     # what it printed
 
 Compiled by the C++ compiler that TVM links kernels with, for this machine. Every thread keeps
 twelve independent chains, more than what hides the latency of an addition, of as many lanes as turn
@@ -14,11 +14,12 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
+
+from dgtl.tvm.hardware import require_linker
 
 CHAINS, STEPS = 12, 20_000_000
 LANES = (4, 8, 16)
@@ -72,9 +73,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    compiler = next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-    if compiler is None:
-        raise SystemExit("no C++ compiler found: install g++ or clang++")
+    compiler = require_linker()
     rates = {lanes: rate(compiler, lanes, args.threads, args.repeats) for lanes in LANES}
     for lanes, gflops in rates.items():
         print(f"{args.threads} threads, vectors of {lanes:2}: {gflops:6.0f} GFLOPS")
