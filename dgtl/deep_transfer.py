@@ -55,6 +55,7 @@ class DeepGaussianTransfer(Transfer):
             best of all is expected to be highest (`expected_best`), which needs a stack.
         refit: weight of a target trial in trees that are fitted anew to source and target together
             and averaged with the tuned model; 0 leaves them out. Needs a stack.
+        refit_share: share of these trees in that mean.
         spread: share of their covariance that this choice reckons with: less bets less on the upper
             tail of a normal distribution, which the machine's limit cuts off.
     """
@@ -64,14 +65,15 @@ class DeepGaussianTransfer(Transfer):
     stack: StackConfig | None = dataclasses.field(default_factory=StackConfig)
     top_share: float = 0.5
     spread: float = 1.0
-    refit: float = 8.0
+    refit: float = 2.0
+    refit_share: float = 0.75
 
     name = "dgp"
     _source: DeepGP | StackedDGP | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("top_share", "spread"):
+        for name in ("top_share", "spread", "refit_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
         if self.refit < 0.0:
@@ -119,7 +121,8 @@ class DeepGaussianTransfer(Transfer):
         Without a source the same network is trained on the target alone.
         """
         if isinstance(self._source, StackedDGP):
-            return self._source.adapt(features, gflops, self._refitted(features, gflops, seed))
+            trees = self._refitted(features, gflops, seed)
+            return self._source.adapt(features, gflops, trees, self.refit_share)
         if self._source is not None:
             return self._source.adapt(features, gflops, self.map, seed=seed)
         if len(gflops) < MIN_ROWS:

@@ -189,6 +189,13 @@ def finder(patterns: Iterable[str] | None) -> Callable[[str], bool]:
     """
     if patterns is None:
         return lambda text: True
+    patterns = list(patterns)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise ValueError(
+                f"workload.tasks: {pattern} is read as a number; in quotes it is text: "
+                f"workload.tasks=['\"{pattern}\"']"
+            )
     try:
         found = [re.compile(pattern) for pattern in patterns]
     except re.error as error:

@@ -71,8 +71,11 @@ class Estimator(Protocol):
         ...
 
 
-ANNEALING = AnnealingOptions(steps=200, temperature=0.3)
-"""From this temperature, of log2 throughput, as good as 500 steps from 1.0: docs/findings.md."""
+ANNEALING = AnnealingOptions(steps=100, temperature=0.1)
+"""Short and cool, for the chains start where predictions are good already: docs/findings.md."""
+
+STARTS_TRIED = 0.25
+"""Share of the chains that start at the best trials; the others start at the best predictions."""
 
 
 @dataclasses.dataclass
@@ -195,6 +198,7 @@ class TransferTuner:
         self._search_rng = np.random.default_rng(stream(seed, 1))
         self._model_seed = int(stream(seed, 2).generate_state(1)[0])
         self._trials: list[Trial] = []
+        self._initial_set = problem.space.sample_distinct(self._rng, method.initial_set)
         self._queue: Configurations | None = None
         self._predicted_gflops = np.empty(0)
         self._round = 0
@@ -227,13 +231,10 @@ class TransferTuner:
 
     def _tuning_set(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         method = self._method
-        initial_set = self._problem.space.sample_distinct(self._rng, method.initial_set)
         source = method.source
         if source is None or method.tuning_set_by == "random":
-            return initial_set[: method.tuning_set], None
-        scores = method.score(source, self._problem.features(initial_set))
-        ranked = initial_set[np.argsort(-scores, kind="stable")]
-        return self._chosen(source, ranked, method.tuning_set, None)
+            return self._initial_set[: method.tuning_set], None
+        return self._chosen(source, self._ranked(source), method.tuning_set, None)
 
     def _search(self) -> tuple[Configurations, NDArray[np.float64] | None]:
         space, features, method = self._problem.space, self._problem.features, self._method
@@ -244,17 +245,24 @@ class TransferTuner:
         seen = {trial.config for trial in self._trials}
         if model is None:
             return space.parse_all(untried(space, self._search_rng, method.final, seen)), None
+        tried = configs[np.argsort(-gflops, kind="stable")]
+        tried = tried[: round(STARTS_TRIED * method.annealing.chains)]
         found, _ = anneal(
             space,
             lambda batch: method.score(model, features(batch)),
             self._search_rng,
             top=method.shortlist(method.final),
             options=method.annealing,
-            start=configs[np.argsort(-gflops, kind="stable")],
+            start=np.concatenate([tried, self._ranked(model)])[: method.annealing.chains],
             exclude=seen,
         )
         best = float(gflops.max()) if len(gflops) else None
         return self._chosen(model, found, method.final, best)
+
+    def _ranked(self, model: Estimator) -> Configurations:
+        """The initial set by falling score."""
+        scores = self._method.score(model, self._problem.features(self._initial_set))
+        return self._initial_set[np.argsort(-scores, kind="stable")]
 
     def _chosen(
         self, model: Estimator, ranked: Configurations, n: int, best_gflops: float | None

@@ -77,7 +77,9 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
 
 
-@pytest.mark.parametrize("bad", [{"top_share": 1.5}, {"refit": -1.0}, {"spread": 2.0}])
+@pytest.mark.parametrize(
+    "bad", [{"top_share": 1.5}, {"refit": -1.0}, {"refit_share": 2.0}, {"spread": 2.0}]
+)
 def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):
         DeepGaussianTransfer(**bad)

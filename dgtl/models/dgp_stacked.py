@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _KIND = "stacked_dgp"
 
-SCHEMA = 2
+SCHEMA = 3
 """Rises with what a kept model consists of: one of before is learned anew."""
 
 
@@ -67,7 +67,7 @@ class StackedDGP:
     def __init__(self, network: DGPConfig, stack: StackConfig) -> None:
         self.network = network
         self.stack = stack
-        self._trees: list[XGBModel] = []
+        self._trees = XGBModel(stack.trees)
         self._deep = DeepGP(network)
         self._process: TaskProcess | None = None
 
@@ -110,8 +110,8 @@ class StackedDGP:
         x, y = check_trials(features, gflops)
         fold_seed, tree_seed, deep_seed, task_seed = np.random.SeedSequence(seed).spawn(4)
         seeds = [int(s.generate_state(1)[0] >> 1) for s in (tree_seed, deep_seed)]
-        self._trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
-        self._trees.append(self._boosted(x, np.exp2(y), seeds[0]))
+        trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
+        self._trees = XGBModel.mean_of([*trees, self._boosted(x, np.exp2(y), seeds[0])])
         self._deep = DeepGP(self.network)
         self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
         self._process = learn(x, y - unseen, task, self.stack.task, task_seed)
@@ -157,37 +157,41 @@ class StackedDGP:
         Raises:
             RuntimeError: the model was never fitted.
         """
-        if not self._trees:
-            raise RuntimeError("this StackedDGP was never fitted")
         x = check_features(features)
-        by_trees = np.mean([trees.predict_mean(x) for trees in self._trees], axis=0)
+        by_trees = self._trees.predict_mean(x)
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
         return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
 
     def adapt(
-        self, features: ArrayLike, gflops: ArrayLike, trees: XGBModel | None = None
+        self,
+        features: ArrayLike,
+        gflops: ArrayLike,
+        trees: XGBModel | None = None,
+        share: float = 0.5,
     ) -> TunedDGP:
         """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
 
-        With ``trees``, fitted to source and target trials together, the mean is halfway between
-        theirs and its own: the two are wrong in different places. Its own is the maximum a
-        posteriori of a process whose prior is centred on this model, which is left as it is (Sun et
-        al. eq. 2); with n = 0 and no trees it is this model.
+        The maximum a posteriori of a process whose prior is centred on this model, which is left as
+        it is (Sun et al. eq. 2); with n = 0 and no trees it is this model.
+
+        Args:
+            features, gflops: the trials of the target.
+            trees: fitted to source and target trials together; they are wrong in other places.
+            share: of these trees in the mean.
 
         Raises:
             ValueError: data that cannot be learned from.
         """
         x, y = check_trials(features, gflops, min_rows=0)
         residuals = y - self.predict_mean(x) if len(y) else y
-        return TunedDGP(self, self.process.condition(x, residuals), trees)
+        return TunedDGP(self, self.process.condition(x, residuals), trees, share)
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
         folder = Path(folder)
         process = self.process
         folder.mkdir(parents=True, exist_ok=True)
-        for number, trees in enumerate(self._trees):
-            trees.save(folder / f"trees_{number}")
+        self._trees.save(folder / "trees")
         self._deep.save(folder / "deep")
         process.save(folder / "task.npz")
         write_config(folder, _KIND, {"stack": dataclasses.asdict(self.stack)})
@@ -209,12 +213,10 @@ class StackedDGP:
             raise ValueError(
                 f"{folder}: config.json is not that of this model ({error})"
             ) from error
-        if not (trees := sorted(folder.glob("trees_*"))):
-            raise ValueError(f"{folder}: no trees_* of this model")
         deep = DeepGP.load(folder / "deep")
         model = cls(deep.config, config)
         model._deep = deep
-        model._trees = [XGBModel.load(part) for part in trees]
+        model._trees = XGBModel.load(folder / "trees")
         model._process = TaskProcess.load(folder / "task.npz")
         return model
 
@@ -222,10 +224,13 @@ class StackedDGP:
 class TunedDGP:
     """A source model with the departure of one task. Made by `StackedDGP.adapt`."""
 
-    def __init__(self, source: StackedDGP, departure: Departure, trees: XGBModel | None) -> None:
+    def __init__(
+        self, source: StackedDGP, departure: Departure, trees: XGBModel | None, share: float
+    ) -> None:
         self._source = source
         self._departure = departure
         self._trees = trees
+        self._share = share
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
@@ -245,4 +250,6 @@ class TunedDGP:
         return self._with_trees(x, self._source.predict_mean(x) + moved), covariance
 
     def _with_trees(self, x: Array, mean: Array) -> Array:
-        return mean if self._trees is None else 0.5 * (mean + self._trees.predict_mean(x))
+        if self._trees is None:
+            return mean
+        return (1.0 - self._share) * mean + self._share * self._trees.predict_mean(x)

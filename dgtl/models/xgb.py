@@ -8,10 +8,11 @@ is the strongest simple way to transfer.
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xgboost
@@ -19,6 +20,8 @@ import xgboost
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 _KIND = "xgb"
@@ -36,7 +39,8 @@ class XGBConfig:
         subsample: share of the rows each tree sees.
         folds: parts of the cross-validation that measures the error of prediction; 0 leaves it
             out, and the error on the training data, which is too small, stands in.
-        nthread: threads.
+        nthread: threads that fit; 0: as many as OpenMP may use. A prediction takes one: a search
+            asks for a hundred rows at a time, over which threads mostly wait.
     """
 
     trees: int = 600
@@ -44,12 +48,12 @@ class XGBConfig:
     rate: float = 0.03
     subsample: float = 0.8
     folds: int = 3
-    nthread: int = 1
+    nthread: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("trees", "depth", "nthread"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"XGBConfig.{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in (("trees", 1), ("depth", 1), ("nthread", 0)):
+            if (value := getattr(self, name)) < least:
+                raise ValueError(f"XGBConfig.{name} must be at least {least}, got {value}")
         for name in ("rate", "subsample"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"XGBConfig.{name} must be in (0, 1], got {getattr(self, name)}")
@@ -136,6 +140,47 @@ class XGBModel:
         )
         return model
 
+    @classmethod
+    def mean_of(cls, models: Sequence[Self]) -> Self:
+        """One model of all trees of fitted ``models`` that predicts the mean of their predictions.
+
+        A search asks for a hundred rows at a time, where the call of a model costs more than its
+        trees: one call for six times the trees takes a third of the time of six.
+
+        Raises:
+            RuntimeError: one of them was never fitted.
+        """
+        documents = [json.loads(bytes(model._fitted.save_raw("json"))) for model in models]
+        trees = [tree for document in documents for tree in _trees(document)["trees"]]
+        for number, tree in enumerate(trees):
+            tree["id"] = number
+            # The "condition" of a leaf is its value.
+            tree["split_conditions"] = [
+                value / len(models) if child == -1 else value
+                for value, child in zip(
+                    tree["split_conditions"], tree["left_children"], strict=True
+                )
+            ]
+        merged = documents[0]
+        _trees(merged).update(
+            trees=trees,
+            tree_info=[0] * len(trees),
+            iteration_indptr=list(range(len(trees) + 1)),
+            gbtree_model_param={"num_trees": str(len(trees)), "num_parallel_tree": "1"},
+        )
+        base = [json.loads(_parameters(document)["base_score"])[0] for document in documents]
+        _parameters(merged)["base_score"] = json.dumps([float(np.mean(base))])
+        model = cls(models[0].config)
+        model._booster = xgboost.Booster({"nthread": 1})
+        model._booster.load_model(bytearray(json.dumps(merged).encode()))
+        return model
+
+    @property
+    def _fitted(self) -> xgboost.Booster:
+        if self._booster is None:
+            raise RuntimeError("this XGBModel was never fitted")
+        return self._booster
+
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution at features [N, D]; one standard deviation for all."""
         mean = self.predict_mean(features)
@@ -148,9 +193,8 @@ class XGBModel:
             ValueError: wrong width or values not finite.
             RuntimeError: the model was never fitted.
         """
-        if self._booster is None:
-            raise RuntimeError("this XGBModel was never fitted")
-        return self._raw(self._booster, check_features(features, self._booster.num_features()))
+        booster = self._fitted
+        return self._raw(booster, check_features(features, booster.num_features()))
 
     def save(self, folder: Path) -> None:
         """Write trees.json (XGBoost's own format) and config.json to `folder`.
@@ -158,11 +202,10 @@ class XGBModel:
         Raises:
             RuntimeError: the model was never fitted.
         """
-        if self._booster is None:
-            raise RuntimeError("this XGBModel was never fitted")
+        booster = self._fitted
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        self._booster.save_model(folder / _TREES)
+        booster.save_model(folder / _TREES)
         content = {"config": dataclasses.asdict(self.config), "std": self._std}
         write_config(folder, _KIND, content)
 
@@ -177,7 +220,7 @@ class XGBModel:
         try:
             model = cls(XGBConfig(**content["config"]))
             model._std = float(content["std"])
-            model._booster = xgboost.Booster({"nthread": model.config.nthread})
+            model._booster = xgboost.Booster({"nthread": 1})
             model._booster.load_model(Path(folder) / _TREES)
         except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
             reason = str(error).splitlines()[0]
@@ -197,8 +240,19 @@ class XGBModel:
             "seed": seed,
         }
         data = xgboost.QuantileDMatrix(x, label=y, weight=w, nthread=self.config.nthread)
-        return xgboost.train(parameters, data, num_boost_round=self.config.trees)
+        booster = xgboost.train(parameters, data, num_boost_round=self.config.trees)
+        booster.set_param({"nthread": 1})
+        return booster
 
     @staticmethod
     def _raw(booster: xgboost.Booster, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(booster.inplace_predict(x), dtype=np.float64)
+
+
+def _trees(document: dict[str, Any]) -> dict[str, Any]:
+    """The trees in XGBoost's JSON format of models (its documentation: "Model IO")."""
+    return document["learner"]["gradient_booster"]["model"]
+
+
+def _parameters(document: dict[str, Any]) -> dict[str, Any]:
+    return document["learner"]["learner_model_param"]

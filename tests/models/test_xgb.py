@@ -73,6 +73,20 @@ def test_a_loaded_model_predicts_the_same(model: XGBModel, tmp_path) -> None:
         np.testing.assert_array_equal(loaded.predict(x).std, model.predict(x).std)
 
 
+def test_the_mean_of_models_predicts_their_mean(tmp_path) -> None:
+    models = []
+    for number in range(3):
+        x, gflops = trials(200, number)
+        models.append(XGBModel(SMALL))
+        models[-1].fit(x, gflops * 2.0**number, seed=number)
+    mean = XGBModel.mean_of(models)
+    mean.save(tmp_path)
+    x, _ = trials(100, 3)
+    expected = np.mean([model.predict_mean(x) for model in models], axis=0)
+    for model in (mean, XGBModel.load(tmp_path)):
+        np.testing.assert_allclose(model.predict_mean(x), expected, atol=1e-5)
+
+
 def test_a_foreign_or_damaged_folder_is_refused(model: XGBModel, tmp_path) -> None:
     with pytest.raises(ValueError, match="no saved model"):
         XGBModel.load(tmp_path)
@@ -108,9 +122,13 @@ def test_wrong_width_and_unfitted_models_are_refused(model: XGBModel, tmp_path) 
         XGBModel(SMALL).predict(np.zeros((2, 5)))
     with pytest.raises(RuntimeError, match="never fitted"):
         XGBModel(SMALL).save(tmp_path / "nothing")
+    with pytest.raises(RuntimeError, match="never fitted"):
+        XGBModel.mean_of([model, XGBModel(SMALL)])
 
 
-@pytest.mark.parametrize("bad", [{"trees": 0}, {"rate": 0.0}, {"subsample": 1.5}, {"folds": 1}])
+@pytest.mark.parametrize(
+    "bad", [{"trees": 0}, {"nthread": -1}, {"rate": 0.0}, {"subsample": 1.5}, {"folds": 1}]
+)
 def test_impossible_configs_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="XGBConfig"):
         XGBConfig(**bad)

@@ -33,6 +33,7 @@ WRONG = {
     "model.tuning_set_by=foo": "tuning_set_by=foo: choose model or random",
     "model.foo=1": "Could not override 'model.foo'",
     "workload.tasks=[foo]": "workload.tasks finds none of the layers: fused_",
+    "workload.tasks=[123]": "workload.tasks: 123 is read as a number",
     "workload.tasks=['*']": "workload.tasks: '*' is no regular expression",
     "share=missing": "share=missing: no such folder of runs",
     "tracking.mode=foo": "foo",
