@@ -33,7 +33,7 @@ class MeasureOptions:
 
     repeats: int = 3
     min_repeat_ms: float = 10.0
-    build_timeout_s: float = 20.0
+    build_timeout_s: float = 10.0
     run_timeout_s: float = 10.0
     quick_factor: float = 3.0
 
