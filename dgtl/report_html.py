@@ -15,7 +15,7 @@ from dgtl import curves, figures, metrics
 from dgtl.page import Page
 from dgtl.progress import duration
 from dgtl.records import best_trial
-from dgtl.runs import labels
+from dgtl.runs import REPORT, labels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def write_report(run: Run) -> Path:
         The report.
     """
     curves.draw_curves(run.folder, run.results)
-    path = run.folder / "report.html"
+    path = run.folder / REPORT
     _page(run).write(path)
     return path
 

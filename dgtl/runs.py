@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from dgtl.records import Hardware
 
+REPORT = "report.html"
+"""The page that a run leaves, after everything else that is read back."""
+
 SILENT = ("fresh", "cache", "tracking")
 """Parts of the configuration that change nothing of what a run comes to."""
 
@@ -55,10 +58,11 @@ class Origin:
         return cls(command, model, revision(), date, config, fingerprint(config))
 
     def begin(self, folder: Path, *, fresh: bool) -> None:
-        """Writes ``run.json``; a summary of other settings, or of a run set aside, is removed."""
+        """Writes ``run.json``; what other settings, or a run set aside, came to is removed."""
         earlier = Origin.read(folder)
         if fresh or earlier is None or earlier.fingerprint != self.fingerprint:
-            (folder / "summary.json").unlink(missing_ok=True)
+            for name in ("summary.json", REPORT):
+                (folder / name).unlink(missing_ok=True)
         text = json.dumps(dataclasses.asdict(self), indent=2)
         (folder / "run.json").write_text(text + "\n")
 
@@ -84,9 +88,9 @@ def fingerprint(config: dict[str, Any]) -> str:
 
 
 def is_complete(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether a run of this configuration has ended here."""
+    """Whether a run of this configuration has ended here, its report, written last, included."""
     origin = Origin.read(folder)
-    if origin is None or not (folder / "summary.json").exists():
+    if origin is None or not all((folder / name).exists() for name in ("summary.json", REPORT)):
         return False
     return origin.fingerprint == fingerprint(config)
 

@@ -36,6 +36,7 @@ def finished(folder, result: SourceTask, config=CONFIG, *, complete: bool = True
     )
     if complete:
         summary.write(folder / "summary.json")
+        (folder / "report.html").write_text("")
     return summary
 
 
@@ -89,6 +90,12 @@ def test_run_without_a_summary_or_an_origin_is_not_complete(tmp_path):
     finished(tmp_path / "b", toys.tuned(TASK, SPACE, 4, seed=0))
     (tmp_path / "b" / "run.json").unlink()
     assert not is_complete(tmp_path / "b", CONFIG)
+
+
+def test_run_that_was_killed_before_its_report_is_not_complete(tmp_path):
+    finished(tmp_path, toys.tuned(TASK, SPACE, 4, seed=0))
+    (tmp_path / "report.html").unlink()
+    assert not is_complete(tmp_path, CONFIG)
 
 
 def test_run_is_not_complete_once_its_network_has_changed(tmp_path):

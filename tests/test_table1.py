@@ -68,6 +68,7 @@ def finish(cell: Cell, results, network_ms: float | None = None, *, complete: bo
     )
     if complete:
         summary.write(cell.folder / "summary.json")
+        (cell.folder / "report.html").write_text("")
         (cell.folder / "model.so").write_text(cell.model)
 
 
