@@ -145,7 +145,8 @@ class XGBModel:
         """One model of all trees of fitted ``models`` that predicts the mean of their predictions.
 
         A search asks for a hundred rows at a time, where the call of a model costs more than its
-        trees: one call for six times the trees takes a third of the time of six.
+        trees: one call for six times the trees takes half of the time of six. The standard
+        deviation is the mean of theirs, no less than that of the mean's error.
 
         Raises:
             RuntimeError: one of them was never fitted.
@@ -171,6 +172,7 @@ class XGBModel:
         base = [json.loads(_parameters(document)["base_score"])[0] for document in documents]
         _parameters(merged)["base_score"] = json.dumps([float(np.mean(base))])
         model = cls(models[0].config)
+        model._std = float(np.mean([one._std for one in models]))
         model._booster = xgboost.Booster({"nthread": 1})
         model._booster.load_model(bytearray(json.dumps(merged).encode()))
         return model

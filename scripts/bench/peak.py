@@ -73,7 +73,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
-    compiler = require_linker()
+    try:
+        compiler = require_linker()
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     rates = {lanes: rate(compiler, lanes, args.threads, args.repeats) for lanes in LANES}
     for lanes, gflops in rates.items():
         print(f"{args.threads} threads, vectors of {lanes:2}: {gflops:6.0f} GFLOPS")

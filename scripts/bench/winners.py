@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
@@ -26,6 +27,9 @@ from dgtl.tvm import networks
 from dgtl.tvm.measure import LocalMeasurer
 from dgtl.tvm.tasks import extract, lower
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 OPTIONS = MeasureOptions(repeats=9, min_repeat_ms=20.0)
 
 
@@ -34,11 +38,24 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs of one workload")
     parser.add_argument("--at", default="", help="after so many trials a task; default: all")
     args = parser.parse_args()
-    runs = [Run.read(folder) for folder in args.runs]
-    counts: list[int | None] = [int(text) for text in args.at.split(",") if text] or [None]
+    try:
+        compare(
+            [Run.read(folder) for folder in args.runs],
+            [int(text) for text in args.at.split(",") if text] or [None],
+        )
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def compare(runs: Sequence[Run], counts: Sequence[int | None]) -> None:
+    """Measures the winners of the runs after so many trials a task (None: all), and prints them.
+
+    Raises:
+        ValueError: runs that do not say their network, or that lack one of its layers.
+    """
     first = runs[0]
     if first.origin is None:
-        raise SystemExit(f"error: {first.folder} does not say of which network it is")
+        raise ValueError(f"{first.folder} does not say of which network it is")
     told = first.origin.config["workload"]
     network = lower(
         networks.load(told["name"], told["seed"], told["path"]),
@@ -58,13 +75,13 @@ def main() -> None:
     gain = np.log(np.array(times)[:, :1] / np.array(times))
     lines = []
     for (run, count), column in zip(contenders, gain.T, strict=True):
-        mean = bootstrap(column, [run.summary.workload] * len(column), np.random.default_rng(0))
+        relative = bootstrap(column, [run.summary.workload] * len(column), np.random.default_rng(0))
         lines.append(
             {
                 "run": str(run.folder),
                 "trials": count or run.summary.trials // len(run.results),
-                "throughput": round(float(np.exp(mean.mean)), 4),
-                "interval": [round(float(np.exp(x)), 4) for x in (mean.low, mean.high)],
+                "throughput": round(float(np.exp(relative.mean)), 4),
+                "interval": [round(float(np.exp(x)), 4) for x in (relative.low, relative.high)],
                 "search_s": round(_seconds(run, count), 1),
             }
         )
@@ -76,7 +93,7 @@ def _winner(run: Run, key: str, count: int | None) -> str:
     trials = next((r.trials for r in run.results if r.task.key == key), ())
     best = best_trial(trials[:count])
     if best is None:
-        raise SystemExit(f"error: {run.folder} has no schedule of {key}")
+        raise ValueError(f"{run.folder} has no schedule of {key}")
     return best.config
 
 

@@ -85,6 +85,7 @@ def test_the_mean_of_models_predicts_their_mean(tmp_path) -> None:
     expected = np.mean([model.predict_mean(x) for model in models], axis=0)
     for model in (mean, XGBModel.load(tmp_path)):
         np.testing.assert_allclose(model.predict_mean(x), expected, atol=1e-5)
+        assert np.isfinite(model.predict(x).std).all()
 
 
 def test_a_foreign_or_damaged_folder_is_refused(model: XGBModel, tmp_path) -> None:
