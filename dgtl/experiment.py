@@ -13,23 +13,22 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tvm
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 
 from dgtl import experiment_replay, provenance
 from dgtl.experiment_start import resolved, start
+from dgtl.experiment_tune import Tuning
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions, SharedMeasurer
 from dgtl.progress import Progress
-from dgtl.records import CHECK, best_trial
 from dgtl.report import print_summary
 from dgtl.report_html import write_report
 from dgtl.runs import Run, is_complete
 from dgtl.summary import Summary, summarise
 from dgtl.tables import finder
-from dgtl.tuner import Problem, tune
+from dgtl.tuner import Problem
 from dgtl.tvm import deploy, networks
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import LocalMeasurer
@@ -41,10 +40,8 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from dgtl.experiment_start import Start
     from dgtl.measure import Measurer
-    from dgtl.records import Hardware, Task, Trial
-    from dgtl.tuner import Tuner
+    from dgtl.records import Hardware, Task
 
 Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
 """A function, its schedule, and its latency [s]."""
@@ -117,6 +114,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+        footprint = sum(t.function.weight * t.problem.task.constant_bytes for t in targets)
         targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
@@ -131,13 +129,14 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         with TrialLog(begun.log_path) as log:
             source = provenance.collect(hardware, cfg.seed, machine.versions(), options)
             log.provenance(source)
-            tuning = _Tuning(begun, log, source.id, progress)
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
+                shared = _shared(cfg, measurer)
+                tuning = Tuning(begun, log, source.id, progress, measurer, shared, footprint)
                 progress.stage("tune")
-                results = tuning.all(targets, _shared(cfg, measurer), int(cfg.seed))
+                results = tuning.all([(t.number, t.problem) for t in targets], int(cfg.seed))
                 progress.stage("check schedules")
-                results = [_checked(r, measurer, log) for r in results]
+                results = [tuning.checked(result) for result in results]
 
         progress.stage("deploy")
         shutil.rmtree(folder / "best", ignore_errors=True)
@@ -228,73 +227,11 @@ def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
     return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
 
 
-@dataclasses.dataclass
-class _Tuning:
-    """The tuning of all tasks of a run, with what every trial is told to."""
-
-    begun: Start
-    log: TrialLog
-    provenance: str
-    progress: Progress
-
-    def all(self, targets: Sequence[Target], measurer: Measurer, seed: int) -> list[SourceTask]:
-        """Tunes each task with a seed of its own, whatever the others do."""
-        results = []
-        for place, target in enumerate(targets, start=1):
-            task, space = target.problem.task, target.problem.space
-            earlier = [t for t in self.begun.earlier.trials(task.key) if t.stage != CHECK]
-            recorded = {trial.config: trial for trial in earlier}
-            if not recorded:
-                self.log.task(task, space)
-            for trial in earlier:
-                self.begun.tracker.trial(task, trial)
-            missing = max(self.begun.budget.trials - len(recorded), 0)
-            self.progress.task(task.name, place, len(targets), missing)
-            trials = list(recorded.values())[: self.begun.budget.trials]
-            if missing:
-                tuner = self.begun.method.tuner(
-                    target.problem, np.random.SeedSequence([seed, target.number])
-                )
-                trials = self._tuned(target.problem, tuner, measurer, recorded)
-            results.append(SourceTask(task, space, tuple(trials)))
-        return results
-
-    def _tuned(
-        self,
-        problem: Problem,
-        tuner: Tuner,
-        measurer: Measurer,
-        recorded: dict[str, Trial],
-    ) -> list[Trial]:
-        def on_trial(trial: Trial) -> None:
-            trial = trial.replace(provenance=self.provenance)
-            self.log.trial(trial)
-            self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
-            self.begun.tracker.trial(problem.task, trial)
-
-        budget = self.begun.budget
-        return tune(problem, tuner, measurer, budget, recorded=recorded, on_trial=on_trial)
-
-
-def _checked(result: SourceTask, measurer: LocalMeasurer, log: TrialLog) -> SourceTask:
-    """The result without wrong trials: the best is checked, then the next until one is right."""
-    trials = list(result.trials)
-    while True:
-        best = best_trial(trials)
-        if best is None:
-            return dataclasses.replace(result, trials=tuple(trials))
-        wrong = measurer.check(result.task, best.config)
-        if wrong is None:
-            return dataclasses.replace(result, trials=tuple(trials))
-        log.trial(wrong.replace(stage=CHECK))
-        trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
-
-
 def _best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
-    """The fastest schedule of every target of which one ran, with its latency [s]."""
+    """The winning schedule of every target of which one ran, with its latency [s]."""
     found: list[Scheduled] = []
     for tuned, result in zip(targets, results, strict=True):
-        trial = best_trial(result.trials)
+        trial = result.winner
         if trial is not None:
             space = tuned.schedules
             schedule = space.schedule(space.space.parse(trial.config))

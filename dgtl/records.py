@@ -21,6 +21,9 @@ SCHEMA = 1
 CHECK = "check"
 """`Trial.stage` of the verdicts that a numerical check of a finished search adds."""
 
+FINAL = "final"
+"""`Trial.stage` of the best trials, timed once more as the network runs them."""
+
 
 class Status(enum.StrEnum):
     """How a trial ended. A failure is a value: it costs its time and is kept."""
@@ -119,6 +122,11 @@ class Task:
         that a workload never learns from its own layers.
         """
         return self.layer or shape_key(self.kind, self.axes, self.accesses)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Size of the weights that one run reads."""
+        return sum(math.prod(a.shape) * a.item_bytes for a in self.accesses if a.constant)
 
     def gflops(self, latency_s: float) -> float:
         """Throughput [GFLOPS] of a run of ``latency_s`` seconds."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import math
 import os
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -143,6 +145,63 @@ def next_timing(library: str, tensors: Tensors, min_repeat_ms: float, number: in
 def unload() -> None:
     """Forgets all candidates."""
     _loaded.clear()
+
+
+FINAL_ROUNDS = 5
+"""Turns that each finalist takes; what disturbs the machine meanwhile hits all of them alike."""
+MOST_COPIES, MOST_BYTES = 256, 512 << 20
+"""Limits of what `final_timings` allocates: no shared cache is larger."""
+
+
+def final_timings(
+    libraries: list[str], tensors: list[Tensors], footprint: int, min_repeat_ms: float
+) -> list[list[float]]:
+    """Run times [s] of candidates as a network runs them, one for each turn that they took.
+
+    A network passes by all its other weights before it comes back to those of a layer, which by
+    then lie in whatever cache holds so much, or in memory. So every run takes another copy of its
+    weights, as many in turn as fill the footprint. Input and output stay where they are, as fresh
+    as the layers before and after keep them.
+
+    Args:
+        libraries: of the candidates.
+        tensors: their arguments: input, weights, output.
+        footprint: size of all weights of the network [bytes].
+        min_repeat_ms: least duration of a turn; at least three runs, of which the median counts.
+    """
+    kernels = [tvm.runtime.load_module(library)["main"] for library in libraries]
+    size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in tensors[0][1:-1])
+    copies = math.ceil(min(footprint, MOST_BYTES) / max(size, 1))
+    copies = max(1, min(copies, MOST_COPIES))
+    buffers: dict[tuple[int, int, int, str], tvm.runtime.Tensor] = {}
+    block = np.random.default_rng(0).random(1 << 18)
+
+    def argument(
+        position: int, copy: int, shape: tuple[int, ...], dtype: str
+    ) -> tvm.runtime.Tensor:
+        key = (position, copy, math.prod(shape), dtype)
+        if key not in buffers:
+            buffers[key] = tvm.runtime.tensor(np.resize(block.astype(dtype), key[2]))
+        return buffers[key]._create_view(shape, dtype)
+
+    calls = []
+    for kernel, own in zip(kernels, tensors, strict=True):
+        last = len(own) - 1
+        arguments = [
+            [argument(i, copy if 0 < i < last else 0, *tensor) for i, tensor in enumerate(own)]
+            for copy in range(copies)
+        ]
+        calls.append((kernel, arguments))
+    times: list[list[float]] = [[] for _ in calls]
+    turn = itertools.cycle(range(copies))
+    for _ in range(FINAL_ROUNDS):
+        for (kernel, arguments), found in zip(calls, times, strict=True):
+            seconds: list[float] = []
+            until = time.perf_counter() + min_repeat_ms / 1e3
+            while len(seconds) < 3 or time.perf_counter() < until:
+                seconds.append(_seconds(kernel, arguments[next(turn)]))
+            found.append(statistics.median(seconds))
+    return times
 
 
 def _seconds(kernel, arguments: list) -> float:

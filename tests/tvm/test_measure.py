@@ -13,10 +13,11 @@ import time
 import cloudpickle
 import numpy as np
 import pytest
+import tvm
 from conftest import LAYERS, schedules, tuned_function
 
 from dgtl.measure import MeasureOptions
-from dgtl.records import Status
+from dgtl.records import FINAL, Status
 from dgtl.tvm import measure, workers
 from dgtl.tvm.measure import LocalMeasurer, best_of, machine_lock
 
@@ -69,8 +70,6 @@ def bad_timing(numbers: dict[str, str], call: str, library: str, *arguments):
 
 def wrong_check(mod_file: str, target: str, config: str) -> float:
     """The check of a schedule whose last operation, the ReLU, went wrong."""
-    import tvm
-
     space = workers._space(mod_file, target)
     wrong = tvm.script.from_source(space.mod.script().replace("T.max(", "T.min("))
     space.schedule = lambda config: tvm.s_tir.Schedule(wrong)
@@ -191,6 +190,49 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
     assert trial.ok
     assert trial.quick
     assert len(trial.run_times_s) == 1
+
+
+def test_finals_take_a_turn_each_and_clean_up(hardware, scratch):
+    with measurer(hardware) as ours:
+        finals = ours.final(TASK, keys(3), footprint=1 << 20)
+        assert [trial.config for trial in finals] == keys(3)
+        assert all(trial.ok and trial.stage == FINAL for trial in finals)
+        assert all(len(trial.run_times_s) == workers.FINAL_ROUNDS for trial in finals)
+        assert all(0 < trial.run_s <= trial.wall_s for trial in finals)
+        assert not list(ours._folder.glob("candidate-*"))
+
+
+@pytest.mark.parametrize("footprint", [0, 10_000, 1 << 20, 1 << 60])
+def test_a_network_larger_than_a_layer_gives_every_run_other_weights(
+    footprint, hardware, monkeypatch
+):
+    """As many copies in turn as fill the footprint, within limits."""
+    seen = []
+
+    class Library:
+        def __getitem__(self, name):
+            return lambda *arguments: seen.append([a.data_ptr() for a in arguments])
+
+    monkeypatch.setattr(tvm.runtime, "load_module", lambda path: Library())
+    shapes = [((4, 4), "float32"), ((32, 32), "float32"), ((32,), "float32"), ((8,), "float32")]
+    copies = min(max(1, math.ceil(footprint / (4 * 32 * 33))), workers.MOST_COPIES)
+    workers.final_timings(["a", "b"], [shapes, shapes], footprint, min_repeat_ms=20.0)
+    inputs, weights, biases, outputs = map(set, zip(*seen, strict=True))
+    assert len(inputs) == len(outputs) == 1
+    assert len(weights) == len(biases) == copies
+    assert len(set(map(tuple, seen[:copies]))) == copies
+
+
+def test_a_finalist_that_crashes_fails_the_finals_and_nothing_else(hardware, scratch, monkeypatch):
+    def crash(*arguments):
+        do("exit")
+
+    with measurer(hardware) as ours:
+        monkeypatch.setattr(workers, "final_timings", crash)
+        finals = ours.final(TASK, keys(2), footprint=0)
+        assert [trial.status for trial in finals] == [Status.RUN_ERROR] * 2
+        monkeypatch.undo()
+        assert all(trial.ok for trial in ours.final(TASK, keys(2), footprint=0))
 
 
 def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
