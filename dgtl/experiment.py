@@ -114,7 +114,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
-        footprint = sum(t.function.weight * t.problem.task.constant_bytes for t in targets)
+        network_bytes = sum(t.function.weight * t.problem.task.constant_bytes for t in targets)
         targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
@@ -132,7 +132,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
                 shared = _shared(cfg, measurer)
-                tuning = Tuning(begun, log, source.id, progress, measurer, shared, footprint)
+                tuning = Tuning(begun, log, source.id, progress, measurer, shared, network_bytes)
                 progress.stage("tune")
                 results = tuning.all([(t.number, t.problem) for t in targets], int(cfg.seed))
                 progress.stage("check schedules")
@@ -228,10 +228,10 @@ def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
 
 
 def _best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
-    """The winning schedule of every target of which one ran, with its latency [s]."""
+    """What is deployed of every target of which a trial ran, with its latency [s]."""
     found: list[Scheduled] = []
     for tuned, result in zip(targets, results, strict=True):
-        trial = result.winner
+        trial = result.deployed
         if trial is not None:
             space = tuned.schedules
             schedule = space.schedule(space.space.parse(trial.config))

@@ -1,4 +1,4 @@
-"""The tuning of all tasks of a live run: trials, finals, and the numerical check of what wins."""
+"""The tuning of all tasks of a live run: trials, finals, and the check of what is deployed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Tuning:
         log: where trials are kept.
         provenance: id of what they are measured under.
         progress: where they are shown.
-        machine: builds and runs finalists, and checks what wins.
+        machine: builds and runs finalists, and checks what is deployed.
         measurer: measures trials; the machine, or what remembers earlier measurements of it.
-        footprint: size of all weights of the network [bytes].
+        network_bytes: size of all weights of the network [bytes].
     """
 
     begun: Start
@@ -43,7 +43,7 @@ class Tuning:
     progress: Progress
     machine: LocalMeasurer
     measurer: Measurer
-    footprint: int
+    network_bytes: int
 
     def all(self, targets: Sequence[tuple[int, Problem]], seed: int) -> list[SourceTask]:
         """Tunes each task with a seed of its own, whatever the others do.
@@ -86,18 +86,18 @@ class Tuning:
         ranked = sorted(result.ok_trials, key=lambda trial: trial.latency_s)
         configs = [trial.config for trial in ranked[: self.machine.options.finalists]]
         if len(configs) > 1 and not found.keys() >= set(configs):
-            for trial in self.machine.final(result.task, configs, self.footprint):
+            for trial in self.machine.final(result.task, configs, self.network_bytes):
                 found[trial.config] = trial.replace(provenance=self.provenance)
                 self.log.trial(found[trial.config])
         return dataclasses.replace(result, finals=tuple(found.values()))
 
     def checked(self, result: SourceTask) -> SourceTask:
-        """The result without wrong trials: the winner is checked, then the next until one is right.
+        """The result without wrong trials: what would be deployed is checked, until that is right.
 
-        What is wrong is kept with the trials.
+        Verdicts are kept with the trials.
         """
-        while (winner := result.winner) is not None:
-            wrong = self.machine.check(result.task, winner.config)
+        while (deployed := result.deployed) is not None:
+            wrong = self.machine.check(result.task, deployed.config)
             if wrong is None:
                 break
             self.log.trial(wrong.replace(stage=CHECK))

@@ -53,7 +53,7 @@ class SourceTask:
     finals: tuple[Trial, ...] = ()
 
     @property
-    def winner(self) -> Trial | None:
+    def deployed(self) -> Trial | None:
         """What is deployed: the fastest of the finals, without any the best trial."""
         return best_trial(self.finals) or best_trial(self.trials)
 

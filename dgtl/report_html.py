@@ -193,7 +193,7 @@ def _schedules(page: Page, run: Run) -> None:
     rows = []
     for name, result in zip(labels(run.results), run.results, strict=True):
         cells = [name, result.task.kind, str(result.task.weight), str(len(result.trials))]
-        best = result.winner
+        best = result.deployed
         if best is None:
             rows.append([*cells, *["-"] * (len(headers) - 4), "all failed"])
             continue

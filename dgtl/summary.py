@@ -28,10 +28,10 @@ class TaskSummary:
         name, kind, weight, flops: of the task.
         space_size: configurations of its design space.
         trials: configurations tried, failures included.
-        best_gflops: throughput of its winner [GFLOPS] (`SourceTask.winner`); None if every trial
-            failed.
-        best_latency_us: latency of its winner [us]; None likewise.
-        best_key: text key of the winner; None likewise.
+        best_gflops: throughput of what is deployed [GFLOPS] (`SourceTask.deployed`); None if every
+            trial failed.
+        best_latency_us: latency of it [us]; None likewise.
+        best_key: text key of it; None likewise.
         search_s: search time of the task [s].
     """
 
@@ -129,7 +129,7 @@ class Summary:
 
 def summarise_task(result: SourceTask) -> TaskSummary:
     """Summary of one task; of equally good trials the first is the best."""
-    task, best = result.task, result.winner
+    task, best = result.task, result.deployed
     return TaskSummary(
         name=task.name,
         kind=task.kind,

@@ -80,7 +80,7 @@ def test_finals_are_read_back_apart_and_lose_what_is_wrong(tmp_path):
     (read,) = Run.read(tmp_path).results
     assert len(read.trials) == 12
     assert [trial.config for trial in read.finals] == [trial.config for trial in ranked]
-    assert read.winner == finals[1]
+    assert read.deployed == finals[1]
 
 
 @pytest.mark.parametrize(

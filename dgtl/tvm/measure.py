@@ -161,13 +161,13 @@ class LocalMeasurer:
                 on_trial(trial)
         return trials
 
-    def final(self, task: Task, configs: Sequence[str], footprint: int) -> list[Trial]:
+    def final(self, task: Task, configs: Sequence[str], network_bytes: int) -> list[Trial]:
         """Times configurations that ran before once more, as the network runs them.
 
         Args:
             task: what they belong to.
             configs: text keys.
-            footprint: size of all weights of the network [bytes] (`workers.final_timings`).
+            network_bytes: size of all weights of the network [bytes] (`workers.final_timings`).
 
         Returns:
             A trial of each, in order; a failure of one is all the others'.
@@ -175,19 +175,19 @@ class LocalMeasurer:
         with self._lock:
             begin = time.perf_counter()
             candidates = self._build_all(task, configs)
-            self._run_final([c for c in candidates if c.running], footprint)
+            self._run_final([c for c in candidates if c.running], network_bytes)
             self._remove(candidates)
             wall_s = (time.perf_counter() - begin) / len(configs)
         now = time.time()
         return [c.trial().replace(wall_s=wall_s, timestamp=now, stage=FINAL) for c in candidates]
 
-    def _run_final(self, candidates: Sequence[_Candidate], footprint: int) -> None:
+    def _run_final(self, candidates: Sequence[_Candidate], network_bytes: int) -> None:
         built = [candidate.built for candidate in candidates if candidate.built is not None]
         if not built:
             return
         begin = time.perf_counter()
         libraries, tensors = [b.library for b in built], [b.tensors for b in built]
-        where = (libraries, tensors, footprint, self.options.min_repeat_ms)
+        where = (libraries, tensors, network_bytes, self.options.min_repeat_ms)
         try:
             times = self._patient.submit(workers.final_timings, *where).result()
         except Exception as error:

@@ -154,24 +154,24 @@ MOST_COPIES, MOST_BYTES = 256, 512 << 20
 
 
 def final_timings(
-    libraries: list[str], tensors: list[Tensors], footprint: int, min_repeat_ms: float
+    libraries: list[str], tensors: list[Tensors], network_bytes: int, min_repeat_ms: float
 ) -> list[list[float]]:
     """Run times [s] of candidates as a network runs them, one for each turn that they took.
 
     A network passes by all its other weights before it comes back to those of a layer, which by
     then lie in whatever cache holds so much, or in memory. So every run takes another copy of its
-    weights, as many in turn as fill the footprint. Input and output stay where they are, as fresh
-    as the layers before and after keep them.
+    weights, as many in turn as come to the size of all. Input and output stay where they are, as
+    fresh as the layers before and after keep them.
 
     Args:
         libraries: of the candidates.
         tensors: their arguments: input, weights, output.
-        footprint: size of all weights of the network [bytes].
+        network_bytes: size of all weights of the network [bytes].
         min_repeat_ms: least duration of a turn; at least three runs, of which the median counts.
     """
     kernels = [tvm.runtime.load_module(library)["main"] for library in libraries]
     size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in tensors[0][1:-1])
-    copies = math.ceil(min(footprint, MOST_BYTES) / max(size, 1))
+    copies = math.ceil(min(network_bytes, MOST_BYTES) / max(size, 1))
     copies = max(1, min(copies, MOST_COPIES))
     buffers: dict[tuple[int, int, int, str], tvm.runtime.Tensor] = {}
     block = np.random.default_rng(0).random(1 << 18)

@@ -194,7 +194,7 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
 
 def test_finals_take_a_turn_each_and_clean_up(hardware, scratch):
     with measurer(hardware) as ours:
-        finals = ours.final(TASK, keys(3), footprint=1 << 20)
+        finals = ours.final(TASK, keys(3), network_bytes=1 << 20)
         assert [trial.config for trial in finals] == keys(3)
         assert all(trial.ok and trial.stage == FINAL for trial in finals)
         assert all(len(trial.run_times_s) == workers.FINAL_ROUNDS for trial in finals)
@@ -202,11 +202,11 @@ def test_finals_take_a_turn_each_and_clean_up(hardware, scratch):
         assert not list(ours._folder.glob("candidate-*"))
 
 
-@pytest.mark.parametrize("footprint", [0, 10_000, 1 << 20, 1 << 60])
+@pytest.mark.parametrize("network_bytes", [0, 10_000, 1 << 20, 1 << 60])
 def test_a_network_larger_than_a_layer_gives_every_run_other_weights(
-    footprint, hardware, monkeypatch
+    network_bytes, hardware, monkeypatch
 ):
-    """As many copies in turn as fill the footprint, within limits."""
+    """As many copies in turn as come to its size, within limits."""
     seen = []
 
     class Library:
@@ -215,8 +215,8 @@ def test_a_network_larger_than_a_layer_gives_every_run_other_weights(
 
     monkeypatch.setattr(tvm.runtime, "load_module", lambda path: Library())
     shapes = [((4, 4), "float32"), ((32, 32), "float32"), ((32,), "float32"), ((8,), "float32")]
-    copies = min(max(1, math.ceil(footprint / (4 * 32 * 33))), workers.MOST_COPIES)
-    workers.final_timings(["a", "b"], [shapes, shapes], footprint, min_repeat_ms=20.0)
+    copies = min(max(1, math.ceil(network_bytes / (4 * 32 * 33))), workers.MOST_COPIES)
+    workers.final_timings(["a", "b"], [shapes, shapes], network_bytes, min_repeat_ms=20.0)
     inputs, weights, biases, outputs = map(set, zip(*seen, strict=True))
     assert len(inputs) == len(outputs) == 1
     assert len(weights) == len(biases) == copies
@@ -229,10 +229,10 @@ def test_a_finalist_that_crashes_fails_the_finals_and_nothing_else(hardware, scr
 
     with measurer(hardware) as ours:
         monkeypatch.setattr(workers, "final_timings", crash)
-        finals = ours.final(TASK, keys(2), footprint=0)
+        finals = ours.final(TASK, keys(2), network_bytes=0)
         assert [trial.status for trial in finals] == [Status.RUN_ERROR] * 2
         monkeypatch.undo()
-        assert all(trial.ok for trial in ours.final(TASK, keys(2), footprint=0))
+        assert all(trial.ok for trial in ours.final(TASK, keys(2), network_bytes=0))
 
 
 def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
