@@ -19,10 +19,11 @@ from hydra.errors import InstantiationException
 
 from dgtl import experiment_replay, provenance
 from dgtl.experiment_start import resolved, start
-from dgtl.experiment_tune import Tuning
+from dgtl.experiment_tune import Tuning, checked
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.measure import MeasureOptions, SharedMeasurer
 from dgtl.progress import Progress
+from dgtl.records import best_trial
 from dgtl.report import print_summary
 from dgtl.report_html import write_report
 from dgtl.runs import Run, is_complete
@@ -90,7 +91,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     Raises:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
-    options = MeasureOptions(**cfg.measure)
+    options = MeasureOptions(**{**cfg.measure, "weights_mb": cfg.measure.weights_mb or 0.0})
     if cfg.share is not None and not Path(cfg.share).is_dir():
         raise ValueError(f"share={cfg.share}: no such folder of runs")
     machine.require_linker()
@@ -114,7 +115,8 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
-        network_bytes = sum(t.function.weight * t.problem.task.constant_bytes for t in targets)
+        if cfg.measure.weights_mb is None:
+            options = dataclasses.replace(options, weights_mb=_weights_mb(targets))
         targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
@@ -131,12 +133,11 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             log.provenance(source)
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
-                shared = _shared(cfg, measurer)
-                tuning = Tuning(begun, log, source.id, progress, measurer, shared, network_bytes)
+                tuning = Tuning(begun, log, source.id, progress, _shared(cfg, measurer))
                 progress.stage("tune")
                 results = tuning.all([(t.number, t.problem) for t in targets], int(cfg.seed))
                 progress.stage("check schedules")
-                results = [tuning.checked(result) for result in results]
+                results = [checked(result, measurer, log) for result in results]
 
         progress.stage("deploy")
         shutil.rmtree(folder / "best", ignore_errors=True)
@@ -186,6 +187,11 @@ def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Tar
     return found
 
 
+def _weights_mb(targets: Sequence[Target]) -> float:
+    """Size of the weights of all layers [MB]."""
+    return sum(t.function.weight * t.problem.task.constant_bytes for t in targets) / 2**20
+
+
 def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[Target]:
     """The targets that ``workload.tasks`` finds in their name or key: tuned as among the others."""
     finds = finder(patterns)
@@ -228,10 +234,10 @@ def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
 
 
 def _best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
-    """What is deployed of every target of which a trial ran, with its latency [s]."""
+    """The fastest schedule of every target of which one ran, with its latency [s]."""
     found: list[Scheduled] = []
     for tuned, result in zip(targets, results, strict=True):
-        trial = result.deployed
+        trial = best_trial(result.trials)
         if trial is not None:
             space = tuned.schedules
             schedule = space.schedule(space.space.parse(trial.config))

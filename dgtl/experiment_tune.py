@@ -1,4 +1,4 @@
-"""The tuning of all tasks of a live run: trials, finals, and the check of what is deployed."""
+"""The tuning of all tasks of a live run, and the numerical check of what it found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.history import SourceTask
-from dgtl.records import CHECK
+from dgtl.records import CHECK, best_trial
 from dgtl.tuner import tune
 
 if TYPE_CHECKING:
@@ -32,18 +32,14 @@ class Tuning:
         log: where trials are kept.
         provenance: id of what they are measured under.
         progress: where they are shown.
-        machine: builds and runs finalists, and checks what is deployed.
-        measurer: measures trials; the machine, or what remembers earlier measurements of it.
-        network_bytes: size of all weights of the network [bytes].
+        measurer: measures them.
     """
 
     begun: Start
     log: TrialLog
     provenance: str
     progress: Progress
-    machine: LocalMeasurer
     measurer: Measurer
-    network_bytes: int
 
     def all(self, targets: Sequence[tuple[int, Problem]], seed: int) -> list[SourceTask]:
         """Tunes each task with a seed of its own, whatever the others do.
@@ -67,7 +63,7 @@ class Tuning:
             if missing:
                 tuner = self.begun.method.tuner(problem, np.random.SeedSequence([seed, number]))
                 trials = self._tuned(problem, tuner, recorded)
-            results.append(self._with_finals(SourceTask(task, space, tuple(trials))))
+            results.append(SourceTask(task, space, tuple(trials)))
         return results
 
     def _tuned(self, problem: Problem, tuner: Tuner, recorded: dict[str, Trial]) -> list[Trial]:
@@ -80,26 +76,20 @@ class Tuning:
         budget = self.begun.budget
         return tune(problem, tuner, self.measurer, budget, recorded=recorded, on_trial=on_trial)
 
-    def _with_finals(self, result: SourceTask) -> SourceTask:
-        """The result with its best trials timed as the network runs them; with those of before."""
-        found = {trial.config: trial for trial in self.begun.earlier.finals(result.task.key)}
-        ranked = sorted(result.ok_trials, key=lambda trial: trial.latency_s)
-        configs = [trial.config for trial in ranked[: self.machine.options.finalists]]
-        if len(configs) > 1 and not found.keys() >= set(configs):
-            for trial in self.machine.final(result.task, configs, self.network_bytes):
-                found[trial.config] = trial.replace(provenance=self.provenance)
-                self.log.trial(found[trial.config])
-        return dataclasses.replace(result, finals=tuple(found.values()))
 
-    def checked(self, result: SourceTask) -> SourceTask:
-        """The result without wrong trials: what would be deployed is checked, until that is right.
+def checked(result: SourceTask, machine: LocalMeasurer, log: TrialLog) -> SourceTask:
+    """The result without wrong trials: the best is checked, then the next until one is right.
 
-        Verdicts are kept with the trials.
-        """
-        while (deployed := result.deployed) is not None:
-            wrong = self.machine.check(result.task, deployed.config)
-            if wrong is None:
-                break
-            self.log.trial(wrong.replace(stage=CHECK))
-            result = result.judged([wrong])
-        return result
+    Args:
+        result: a tuned task.
+        machine: builds and runs what is checked.
+        log: where verdicts are kept.
+    """
+    trials = list(result.trials)
+    while (best := best_trial(trials)) is not None:
+        wrong = machine.check(result.task, best.config)
+        if wrong is None:
+            break
+        log.trial(wrong.replace(stage=CHECK))
+        trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
+    return dataclasses.replace(result, trials=tuple(trials))

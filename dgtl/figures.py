@@ -80,10 +80,10 @@ def search_time(results: Sequence[SourceTask]) -> Figure:
     """Where the search time went: one bar per task, or one in all for more than `MAX_PANELS`."""
     if len(results) > MAX_PANELS:
         names = [f"all {len(results)} tasks"]
-        seconds = np.array([time_shares([t for r in results for t in r.timed])])
+        seconds = np.array([time_shares([t for r in results for t in r.trials])])
     else:
         names = [shortened(result.task.name, 24) for result in results]
-        seconds = np.array([time_shares(result.timed) for result in results])
+        seconds = np.array([time_shares(result.trials) for result in results])
     figure, panel = style.panel(style.INCHES[0], 0.9 + 0.2 * len(names))
     left = np.zeros(len(names))
     rows = np.arange(len(names))

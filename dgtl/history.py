@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.records import FINAL, Hardware, Provenance, Task, Trial, best_trial
+from dgtl.records import Hardware, Provenance, Task, Trial
 from dgtl.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -44,42 +44,11 @@ class SourceTask:
         task: the task.
         space: its design space.
         trials: its trials, failures included, in the order of measurement.
-        finals: the best of them, timed once more as the network runs them; may be empty.
     """
 
     task: Task
     space: DesignSpace
     trials: tuple[Trial, ...]
-    finals: tuple[Trial, ...] = ()
-
-    @property
-    def deployed(self) -> Trial | None:
-        """What is deployed: the fastest of the finals, without any the best trial."""
-        return best_trial(self.finals) or best_trial(self.trials)
-
-    @property
-    def timed(self) -> tuple[Trial, ...]:
-        """Everything that took search time: trials, then finals."""
-        return (*self.trials, *self.finals)
-
-    @property
-    def search_s(self) -> float:
-        """Search time [s]."""
-        return sum(trial.search_s for trial in self.timed)
-
-    def judged(self, verdicts: Sequence[Trial]) -> SourceTask:
-        """The same with the verdicts of numerical checks put into the trials that they are of."""
-        wrong = {verdict.config: verdict for verdict in verdicts}
-
-        def settle(trials: tuple[Trial, ...]) -> tuple[Trial, ...]:
-            return tuple(
-                trial.replace(status=wrong[trial.config].status, error=wrong[trial.config].error)
-                if trial.config in wrong
-                else trial
-                for trial in trials
-            )
-
-        return dataclasses.replace(self, trials=settle(self.trials), finals=settle(self.finals))
 
     @property
     def ok_trials(self) -> tuple[Trial, ...]:
@@ -102,7 +71,6 @@ class History:
         self.provenances: dict[str, Provenance] = {}
         self._tasks: dict[str, tuple[Task, DesignSpace]] = {}
         self._trials: dict[str, list[Trial]] = {}
-        self._finals: dict[str, dict[str, Trial]] = {}
 
     @classmethod
     def read(cls, *paths: Path) -> History:
@@ -134,10 +102,7 @@ class History:
             self.provenances[provenance.id] = provenance
         elif record["type"] == "trial":
             trial = Trial.from_json(record)
-            if trial.stage == FINAL:
-                self._finals.setdefault(trial.task, {})[trial.config] = trial
-            else:
-                self._trials.setdefault(trial.task, []).append(trial)
+            self._trials.setdefault(trial.task, []).append(trial)
         else:
             raise ValueError(f"unknown record type '{record['type']}'")
 
@@ -146,15 +111,11 @@ class History:
         for key, trials in self._trials.items():
             if key not in self._tasks:
                 raise HistoryError(f"trials of task {key} without the task itself")
-            yield SourceTask(*self._tasks[key], tuple(trials), tuple(self.finals(key)))
+            yield SourceTask(*self._tasks[key], tuple(trials))
 
     def trials(self, task_key: str) -> list[Trial]:
         """Trials of one task, in the order of measurement."""
         return list(self._trials.get(task_key, []))
-
-    def finals(self, task_key: str) -> list[Trial]:
-        """Finals of one task; of several of one configuration, the last."""
-        return list(self._finals.get(task_key, {}).values())
 
     @property
     def n_trials(self) -> int:

@@ -29,8 +29,8 @@ class MeasureOptions:
         build_timeout_s, run_timeout_s: limits for one candidate, queueing not counted.
         quick_factor: a candidate whose first run takes this many times the task's best latency, and
             at least `min_repeat_ms`, is not repeated; its trial says `quick`.
-        finalists: so many of a task's best trials are timed once more as the network runs them, and
-            the fastest is deployed; 0 or 1: the best trial is.
+        weights_mb: between two runs of a kernel so many MB of weights pass by, as in a network of
+            that size; 0: its own stay in the caches.
     """
 
     repeats: int = 3
@@ -38,13 +38,13 @@ class MeasureOptions:
     build_timeout_s: float = 10.0
     run_timeout_s: float = 10.0
     quick_factor: float = 3.0
-    finalists: int = 4
+    weights_mb: float = 64.0
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise ValueError(f"measure.repeats={self.repeats}: at least 1")
-        if self.finalists < 0:
-            raise ValueError(f"measure.finalists={self.finalists}: must not be negative")
+        if self.weights_mb < 0:
+            raise ValueError(f"measure.weights_mb={self.weights_mb}: must not be negative")
         for name in ("min_repeat_ms", "build_timeout_s", "run_timeout_s", "quick_factor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"measure.{name}={getattr(self, name)}: must be positive")

@@ -21,9 +21,6 @@ SCHEMA = 1
 CHECK = "check"
 """`Trial.stage` of the verdicts that a numerical check of a finished search adds."""
 
-FINAL = "final"
-"""`Trial.stage` of the best trials, timed once more as the network runs them."""
-
 
 class Status(enum.StrEnum):
     """How a trial ended. A failure is a value: it costs its time and is kept."""

@@ -14,6 +14,7 @@ import numpy as np
 from dgtl import curves, figures, metrics
 from dgtl.page import Page
 from dgtl.progress import duration
+from dgtl.records import best_trial
 from dgtl.runs import REPORT, labels
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def _search_time(page: Page, run: Run) -> None:
         "is dealt to builds and runs in proportion; other is waiting, and what a recorded log does "
         "not tell. Pre-training is not in the search time.",
     )
-    total = np.sum([figures.time_shares(r.timed) for r in run.results], axis=0)
+    total = np.sum([figures.time_shares(r.trials) for r in run.results], axis=0)
     own = (summary.build_s, summary.run_s, None, summary.model_s)
     whats = ("building", "running on the hardware", "other", "cost model and search")
     whole = summary.search_s if summary.search_s > 0 else 1.0
@@ -179,11 +180,8 @@ def _own(seconds: float | None) -> str:
 
 def _schedules(page: Page, run: Run) -> None:
     limit = _limit_gflops(run)
-    note = "What each task is deployed with, as its key and as what it stands for: the factors of "
-    note += "each tile from the outermost loop to the innermost."
-    if any(result.finals for result in run.results):
-        note += " The best trials were timed once more as the network runs them, their weights "
-        note += "where the network leaves them; the fastest won, and its throughput is of that."
+    note = "The fastest configuration of each task, as its key and as what it stands for: the "
+    note += "factors of each tile from the outermost loop to the innermost."
     if limit is not None:
         note += f" The arithmetic limit of the hardware is taken as {limit:g} GFLOPS."
     page.heading("Best schedules", note)
@@ -193,12 +191,12 @@ def _schedules(page: Page, run: Run) -> None:
     rows = []
     for name, result in zip(labels(run.results), run.results, strict=True):
         cells = [name, result.task.kind, str(result.task.weight), str(len(result.trials))]
-        best = result.deployed
+        best = best_trial(result.trials)
         if best is None:
             rows.append([*cells, *["-"] * (len(headers) - 4), "all failed"])
             continue
         gflops = result.task.gflops(best.latency_s)
-        place = [trial.config for trial in result.trials].index(best.config) + 1
+        place = result.trials.index(best) + 1
         cells += [str(place), f"{gflops:.1f}", f"{best.latency_s * 1e6:.1f}"]
         if limit is not None:
             cells.append(f"{gflops / limit:.0%}")

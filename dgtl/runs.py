@@ -175,10 +175,14 @@ def _revisions(history: History) -> tuple[str, ...]:
 
 
 def _settled(result: SourceTask) -> SourceTask:
-    """The result with the verdicts of numerical checks taken to heart, not among its trials."""
-    verdicts = [trial for trial in result.trials if trial.stage == CHECK]
-    trials = tuple(trial for trial in result.trials if trial.stage != CHECK)
-    return dataclasses.replace(result, trials=trials).judged(verdicts)
+    """The result with the verdicts of numerical checks put into the trials that they are of."""
+    wrong = {trial.config: trial for trial in result.trials if trial.stage == CHECK}
+    trials = [trial for trial in result.trials if trial.stage != CHECK]
+    for i, trial in enumerate(trials):
+        if trial.config in wrong:
+            verdict = wrong[trial.config]
+            trials[i] = trial.replace(status=verdict.status, error=verdict.error)
+    return dataclasses.replace(result, trials=tuple(trials))
 
 
 def _summary(folder: Path, origin: Origin | None, results: tuple[SourceTask, ...]) -> Summary:

@@ -9,12 +9,15 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from dgtl.records import best_trial
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from dgtl.history import SourceTask
-    from dgtl.records import Hardware
+    from dgtl.records import Hardware, Task, Trial
+    from dgtl.space import DesignSpace
 
 SUMMARY_SCHEMA = 1
 """Version of ``summary.json``; a reader refuses a newer one."""
@@ -28,10 +31,9 @@ class TaskSummary:
         name, kind, weight, flops: of the task.
         space_size: configurations of its design space.
         trials: configurations tried, failures included.
-        best_gflops: throughput of what is deployed [GFLOPS] (`SourceTask.deployed`); None if every
-            trial failed.
-        best_latency_us: latency of it [us]; None likewise.
-        best_key: text key of it; None likewise.
+        best_gflops: throughput of its best trial [GFLOPS]; None if every trial failed.
+        best_latency_us: latency of its best trial [us]; None likewise.
+        best_key: text key of the best configuration; None likewise.
         search_s: search time of the task [s].
     """
 
@@ -97,8 +99,8 @@ class Summary:
     def network_over_tasks(self) -> float | None:
         """Latency of the network over the sum of its tasks.
 
-        Above 1 by what is not tuned (pooling, copies) and, without finals, by caches that a task on
-        its own finds warm; None if either is missing.
+        Above 1 by what is not tuned (pooling, copies) and by activations that have left the caches;
+        None if either is missing.
         """
         return _ratio(self.latency_ms, self.sum_of_tasks_ms)
 
@@ -127,20 +129,20 @@ class Summary:
         return cls.from_json(json.loads(path.read_text()))
 
 
-def summarise_task(result: SourceTask) -> TaskSummary:
+def summarise_task(task: Task, space: DesignSpace, trials: Sequence[Trial]) -> TaskSummary:
     """Summary of one task; of equally good trials the first is the best."""
-    task, best = result.task, result.deployed
+    best = best_trial(trials)
     return TaskSummary(
         name=task.name,
         kind=task.kind,
         weight=task.weight,
         flops=task.flops,
-        space_size=result.space.size,
-        trials=len(result.trials),
+        space_size=space.size,
+        trials=len(trials),
         best_gflops=None if best is None else task.gflops(best.latency_s),
         best_latency_us=None if best is None else best.latency_s * 1e6,
         best_key=None if best is None else best.config,
-        search_s=result.search_s,
+        search_s=sum(trial.search_s for trial in trials),
     )
 
 
@@ -164,17 +166,16 @@ def summarise(
         workload, model, hardware, seed, pretrain_s, untuned_latency_ms, latency_ms: as in
             `Summary`.
     """
-    tasks = tuple(summarise_task(result) for result in results)
+    tasks = tuple(summarise_task(r.task, r.space, r.trials) for r in results)
     trials = [trial for result in results for trial in result.trials]
-    timed = [trial for result in results for trial in result.timed]
     return Summary(
         workload=workload,
         model=model,
         hardware=f"{hardware.name}/{hardware.num_cores}",
         seed=seed,
-        search_s=sum(trial.search_s for trial in timed),
-        build_s=sum(trial.build_s for trial in timed),
-        run_s=sum(trial.run_s for trial in timed),
+        search_s=sum(trial.search_s for trial in trials),
+        build_s=sum(trial.build_s for trial in trials),
+        run_s=sum(trial.run_s for trial in trials),
         model_s=sum(trial.model_s for trial in trials),
         pretrain_s=pretrain_s,
         trials=len(trials),

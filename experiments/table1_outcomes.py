@@ -36,7 +36,6 @@ class Search:
         size: configurations in its space.
         ends_s: search time after 1, 2, ... trials [n].
         best_s: best latency after as many [n]; infinite before the first that ran.
-        final_s: seconds that timing its best once more took, after the last trial.
     """
 
     weight: int
@@ -44,7 +43,6 @@ class Search:
     size: int
     ends_s: NDArray[np.float64]
     best_s: NDArray[np.float64]
-    final_s: float = 0.0
 
     @classmethod
     def of(cls, result: SourceTask, weight: int) -> Search:
@@ -55,13 +53,7 @@ class Search:
             result.space.size,
             np.cumsum([trial.search_s for trial in result.trials]),
             np.minimum.accumulate([trial.latency_s for trial in result.trials]),
-            sum(trial.search_s for trial in result.finals),
         )
-
-    @property
-    def search_s(self) -> float:
-        """All that the search of the task took [s]."""
-        return float(self.ends_s[-1]) + self.final_s
 
     @property
     def paper_s(self) -> float:
@@ -72,8 +64,7 @@ class Search:
         """
         found = int(np.argmin(self.best_s)) + 1
         planned = min(PAPER_TRIALS, found + PAPER_PATIENCE, self.size)
-        per_trial = float(self.ends_s[-1]) / len(self.ends_s)
-        return per_trial * max(planned, len(self.ends_s)) + self.final_s
+        return float(self.ends_s[-1]) / len(self.ends_s) * max(planned, len(self.ends_s))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +94,7 @@ class Outcome:
     @property
     def search_s(self) -> float:
         """Search time [s]."""
-        return sum(search.search_s for search in self.searches)
+        return float(sum(search.ends_s[-1] for search in self.searches))
 
     @property
     def tasks_s(self) -> float:
@@ -137,15 +128,10 @@ class Outcome:
         return ends, layers
 
     def seconds_to(self, tasks_s: float) -> float | None:
-        """Search time until the layers sum to ``tasks_s`` seconds or less; None if never.
-
-        The finals come after the trials, wherever a search ends.
-        """
+        """Search time until the layers sum to ``tasks_s`` seconds or less; None if never."""
         ends, layers = self.curve()
         there = np.flatnonzero(layers <= tasks_s * (1 + 1e-9))
-        if not len(there):
-            return None
-        return float(ends[there[0]]) + sum(search.final_s for search in self.searches)
+        return float(ends[there[0]]) if len(there) else None
 
 
 def live_outcome(

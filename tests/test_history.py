@@ -12,7 +12,7 @@ import toys
 from dgtl.history import History, HistoryError, SourceTask, TrialLog, pack
 from dgtl.measure import MeasureOptions
 from dgtl.provenance import collect
-from dgtl.records import FINAL, Hardware
+from dgtl.records import Hardware
 
 TASK, OTHER = toys.dense(), toys.conv2d()
 SPACES = {task.key: toys.space_of(task) for task in (TASK, OTHER)}
@@ -174,19 +174,6 @@ def test_failed_trials_are_kept_but_not_shown_to_models(path):
     assert failed
     assert len(source.configs()) == len(source.gflops()) == len(source.trials) - len(failed)
     assert np.isfinite(source.gflops()).all()
-
-
-def test_finals_are_not_learnt_from_and_the_last_of_a_configuration_counts(path):
-    trial = History.read(path).trials(TASK.key)[0]
-    finals = [trial.replace(run_times_s=(t,), stage=FINAL) for t in (5.0, 7.0)]
-    with TrialLog(path) as log:
-        for final in finals:
-            log.trial(final)
-    history = History.read(path)
-    source = next(iter(history))
-    assert history.n_trials == 12
-    assert source.trials == result_of(TASK).trials
-    assert source.finals == (finals[1],)
 
 
 def test_source_task_whose_trials_all_failed_has_empty_arrays():

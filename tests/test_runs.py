@@ -6,7 +6,7 @@ import pytest
 import toys
 
 from dgtl.history import SourceTask, TrialLog
-from dgtl.records import CHECK, FINAL, Status, best_trial
+from dgtl.records import CHECK, Status, best_trial
 from dgtl.runs import Origin, Run, find_runs, is_complete, labels
 from dgtl.summary import summarise
 
@@ -21,7 +21,7 @@ def finished(folder, result: SourceTask, config=CONFIG, *, complete: bool = True
     Origin.now("python run.py seed=3", "dgp", config).begin(folder, fresh=False)
     with TrialLog(folder / "trials.jsonl") as log:
         log.task(result.task, result.space)
-        for trial in result.timed:
+        for trial in result.trials:
             log.trial(trial)
     summary = summarise(
         [result],
@@ -68,19 +68,6 @@ def test_schedule_that_computed_something_wrong_is_not_the_best(tmp_path):
     assert run.summary.trials == 12
     assert run.summary.tasks[0].best_key != best.config
     assert run.results[0].trials[result.trials.index(best)].status is Status.WRONG_RESULT
-
-
-def test_finals_are_read_back_apart_and_lose_what_is_wrong(tmp_path):
-    result = toys.tuned(TASK, SPACE, 12, seed=0)
-    ranked = sorted(result.ok_trials, key=lambda trial: trial.latency_s)[:3]
-    finals = tuple(trial.replace(stage=FINAL) for trial in ranked)
-    verdict = ranked[0].replace(status=Status.WRONG_RESULT, stage=CHECK, error="wrong")
-    kept = dataclasses.replace(result, trials=(*result.trials, verdict), finals=finals)
-    finished(tmp_path, kept)
-    (read,) = Run.read(tmp_path).results
-    assert len(read.trials) == 12
-    assert [trial.config for trial in read.finals] == [trial.config for trial in ranked]
-    assert read.deployed == finals[1]
 
 
 @pytest.mark.parametrize(

@@ -209,14 +209,6 @@ def test_time_to_a_sum_of_layers_is_that_of_equal_trials():
     assert found.seconds_to(3.9) is None
 
 
-def test_finals_are_search_time_of_whoever_ran_them():
-    found = outcome(dataclasses.replace(search(1, [9, 3, 2]), final_s=5.0), search(1, [4]))
-    assert found.search_s == 3 + 5 + 1
-    assert found.seconds_to(13.0) == 2 + 5
-    assert found.seconds_to(6.0) == 4 + 5
-    assert found.paper_s == 603 + 5 + 601
-
-
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=20))
 def test_every_search_reaches_its_own_best_in_its_own_time(latencies):
     found = outcome(search(3, latencies))

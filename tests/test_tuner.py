@@ -166,7 +166,13 @@ def test_budget_of_nothing_is_refused(wrong):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"repeats": 0}, {"min_repeat_ms": 0.0}, {"build_timeout_s": -1.0}, {"quick_factor": 0.0}],
+    [
+        {"repeats": 0},
+        {"weights_mb": -1.0},
+        {"min_repeat_ms": 0.0},
+        {"build_timeout_s": -1.0},
+        {"quick_factor": 0.0},
+    ],
 )
 def test_senseless_measuring_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match=rf"measure\.{next(iter(wrong))}="):

@@ -18,7 +18,7 @@ from filelock import FileLock
 from tvm.support.popen_pool import PopenPoolExecutor
 
 from dgtl.measure import MeasureOptions
-from dgtl.records import FINAL, Status, Trial
+from dgtl.records import Status, Trial
 from dgtl.tvm import workers
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ class _Candidate:
     outcome: Trial
     built: workers.Built | None = None
     times_s: list[float] = dataclasses.field(default_factory=list)
-    number: int = 1
     quick: bool = False
     run_s: float = 0.0
 
@@ -62,10 +61,11 @@ class _Candidate:
     def next_call(self, options: MeasureOptions, best_s: float) -> tuple[Any, ...]:
         """What the runner has to do next for this candidate: a function and its arguments."""
         assert self.built is not None, "only what was built can run"
-        where = (self.built.library, self.built.tensors, options.min_repeat_ms)
+        what = (self.built.library, self.built.tensors)
+        how = (options.weights_mb, options.min_repeat_ms)
         if self.times_s:
-            return workers.next_timing, *where, self.number
-        return workers.first_timing, *where, options.quick_factor * best_s
+            return workers.next_timing, *what, *how
+        return workers.first_timing, *what, *how, options.quick_factor * best_s
 
     def trial(self) -> Trial:
         outcome = self.outcome.replace(run_s=self.run_s)
@@ -108,9 +108,8 @@ class LocalMeasurer:
         cores = len(os.sched_getaffinity(0))
         self._builders = self._pool(cores, self.options.build_timeout_s)
         self._start_runner()
-        # For what takes longer than one run: the check runs an unscheduled function too, which may
-        # take a hundred times the tuned one.
-        self._patient = self._pool(1, 60 + self.options.build_timeout_s)
+        # The check runs an unscheduled function too, which may take a hundred times the tuned one.
+        self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
         return PopenPoolExecutor(
@@ -135,7 +134,7 @@ class LocalMeasurer:
 
     def close(self) -> None:
         """Ends the workers and removes every file that was built."""
-        for pool in (self._builders, self._runner, self._patient):
+        for pool in (self._builders, self._runner, self._checker):
             pool.shutdown(wait=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -152,7 +151,11 @@ class LocalMeasurer:
             return []
         with self._lock:
             begin = time.perf_counter()
-            built = self._build_all(task, configs)
+            builds = [self._submit_build(task, config) for config in configs]
+            built = [
+                self._build_result(task, config, future)
+                for config, future in zip(configs, builds, strict=True)
+            ]
             build_share_s = (time.perf_counter() - begin) / len(configs)
             trials = self._run_all(built, best_s)
         trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
@@ -160,50 +163,6 @@ class LocalMeasurer:
             for trial in trials:
                 on_trial(trial)
         return trials
-
-    def final(self, task: Task, configs: Sequence[str], network_bytes: int) -> list[Trial]:
-        """Times configurations that ran before once more, as the network runs them.
-
-        Args:
-            task: what they belong to.
-            configs: text keys.
-            network_bytes: size of all weights of the network [bytes] (`workers.final_timings`).
-
-        Returns:
-            A trial of each, in order; a failure of one is all the others'.
-        """
-        with self._lock:
-            begin = time.perf_counter()
-            candidates = self._build_all(task, configs)
-            self._run_final([c for c in candidates if c.running], network_bytes)
-            self._remove(candidates)
-            wall_s = (time.perf_counter() - begin) / len(configs)
-        now = time.time()
-        return [c.trial().replace(wall_s=wall_s, timestamp=now, stage=FINAL) for c in candidates]
-
-    def _run_final(self, candidates: Sequence[_Candidate], network_bytes: int) -> None:
-        built = [candidate.built for candidate in candidates if candidate.built is not None]
-        if not built:
-            return
-        begin = time.perf_counter()
-        libraries, tensors = [b.library for b in built], [b.tensors for b in built]
-        where = (libraries, tensors, network_bytes, self.options.min_repeat_ms)
-        try:
-            times = self._patient.submit(workers.final_timings, *where).result()
-        except Exception as error:
-            for candidate in candidates:
-                candidate.fail(Status.RUN_ERROR, error)
-        else:
-            for candidate, own in zip(candidates, times, strict=True):
-                candidate.times_s = own
-        run_s = (time.perf_counter() - begin) / len(built)
-        for candidate in candidates:
-            candidate.run_s = run_s
-
-    def _build_all(self, task: Task, configs: Sequence[str]) -> list[_Candidate]:
-        futures = [self._submit_build(task, config) for config in configs]
-        pairs = zip(configs, futures, strict=True)
-        return [self._build_result(task, config, future) for config, future in pairs]
 
     def _submit_build(self, task: Task, config: str) -> Future:
         self._count += 1
@@ -248,13 +207,10 @@ class LocalMeasurer:
         if self._runner_loaded >= RUNNER_LIFE:
             self._runner.shutdown(wait=True)
             self._start_runner()
-        self._remove(candidates)
-        return [candidate.trial() for candidate in candidates]
-
-    def _remove(self, candidates: Sequence[_Candidate]) -> None:
         for candidate in candidates:
             if candidate.built is not None:
                 Path(candidate.built.library).unlink(missing_ok=True)
+        return [candidate.trial() for candidate in candidates]
 
     def _time(self, candidate: _Candidate, best_s: float) -> None:
         """One more timing of a candidate, or the failure that ends its trial."""
@@ -269,7 +225,6 @@ class LocalMeasurer:
             candidate.fail(Status.RUN_ERROR, error)
         else:
             candidate.times_s.append(timing.seconds)
-            candidate.number = timing.number
             candidate.quick = timing.quick
         candidate.run_s += time.perf_counter() - begin
 
@@ -298,7 +253,7 @@ class LocalMeasurer:
         target = self.hardware.target
         with self._lock:
             try:
-                error = self._patient.submit(
+                error = self._checker.submit(
                     workers.check, self._files[task.key], target, config
                 ).result()
             except TimeoutError:

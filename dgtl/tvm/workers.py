@@ -11,9 +11,9 @@ import functools
 import itertools
 import math
 import os
-import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +40,12 @@ class Built:
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """One timing of a candidate: seconds per run, and how many runs it is the mean of.
+    """One timing of a candidate: seconds per run.
 
     `quick` if it is a first run that was too slow to be worth more.
     """
 
     seconds: float
-    number: int
     quick: bool = False
 
 
@@ -88,120 +87,104 @@ def _tensors(mod: tvm.ir.IRModule, remove_preproc: bool) -> Tensors:
     return [(tuple(int(n) for n in shape), str(dtype)) for _, dtype, shape in infos]
 
 
-_pool: dict[tuple[int, int, str], tvm.runtime.Tensor] = {}
+MOST_COPIES, MOST_BYTES = 256, 512 << 20
+"""Limits of what `_arguments` keeps: no shared cache is larger."""
+
+_buffers: dict[tuple[int, int, int, str], tvm.runtime.Tensor] = {}
+_turn = itertools.count()
 
 
-def _arguments(tensors: Tensors) -> list[tvm.runtime.Tensor]:
-    """Random-filled arguments; views of buffers kept from candidate to candidate.
+def _arguments(tensors: Tensors, weights_mb: float) -> list[list[tvm.runtime.Tensor]]:
+    """Arguments for run after run, in turn: each with another copy of the weights.
 
-    Filling the 400 MB of a large dense layer takes longer than timing it.
+    A network passes by all its other weights before it comes back to those of a layer, which by
+    then lie in whatever cache holds so much, or in memory. So there are as many copies as fit
+    into ``weights_mb``. Input and output stay where they are, as fresh as the layers before and
+    after keep them. What is between them in the arguments counts as weights, an operand that is
+    added included.
+
+    All are views of buffers that are kept from candidate to candidate: filling the 400 MB of a
+    large dense layer takes longer than timing it.
     """
-    arguments = []
-    fill = tvm.get_global_func("tvm.contrib.random.random_fill_for_measure")
-    for position, (shape, dtype) in enumerate(tensors):
-        key = (position, math.prod(shape), dtype)
-        if key not in _pool:
-            for old in [k for k in _pool if k[0] == position]:
-                del _pool[old]
-            _pool[key] = tvm.runtime.empty((key[1],), dtype)
-            fill(_pool[key])
-        arguments.append(_pool[key]._create_view(shape, dtype))
-    return arguments
+    last = len(tensors) - 1
+    sizes = [math.prod(shape) for shape, _ in tensors]
+    wanted = {(i, n, dtype) for i, (n, (_, dtype)) in enumerate(zip(sizes, tensors, strict=True))}
+    for key in [k for k in _buffers if (k[0], k[2], k[3]) not in wanted]:
+        del _buffers[key]
+    own = sum(sizes[i] * np.dtype(tensors[i][1]).itemsize for i in range(1, last))
+    copies = int(min(weights_mb * 2**20, MOST_BYTES) / max(own, 1))
+    return [
+        [
+            _buffer(i, copy if 0 < i < last else 0, sizes[i], dtype)._create_view(shape, dtype)
+            for i, (shape, dtype) in enumerate(tensors)
+        ]
+        for copy in range(min(max(copies, 1), MOST_COPIES))
+    ]
 
 
-_loaded: dict[str, tvm.runtime.Module] = {}
+def _buffer(position: int, copy: int, size: int, dtype: str) -> tvm.runtime.Tensor:
+    key = (position, copy, size, dtype)
+    if key not in _buffers:
+        # Random numbers, repeated: drawing them all would take longer than all else here.
+        block = np.random.default_rng(position).random(1 << 16).astype(dtype)
+        _buffers[key] = tvm.runtime.tensor(np.resize(block, size))
+    return _buffers[key]
+
+
+_Run = Callable[[], None]
+
+_loaded: dict[str, _Run] = {}
+
+
+def _load(library: str, tensors: Tensors, weights_mb: float) -> _Run:
+    """Loads a candidate; each call of what is returned runs it once, with the next arguments."""
+    kernel = tvm.runtime.load_module(library)["main"]
+    arguments = _arguments(tensors, weights_mb)
+
+    def run() -> None:
+        kernel(*arguments[next(_turn) % len(arguments)])
+
+    return run
 
 
 def first_timing(
-    library: str, tensors: Tensors, min_repeat_ms: float, quick_above_s: float
+    library: str, tensors: Tensors, weights_mb: float, min_repeat_ms: float, quick_above_s: float
 ) -> Timing:
-    """Loads a candidate and times it: its first run alone where that is slow enough.
-
-    Caches are warm, as the same kernel's previous run on the same arguments leaves them.
-    """
-    _loaded[library] = tvm.runtime.load_module(library)
-    first_s = _seconds(_loaded[library]["main"], _arguments(tensors))
+    """Loads a candidate and times it: its first run alone where that is slow enough."""
+    _loaded[library] = run = _load(library, tensors, weights_mb)
+    begin = time.perf_counter()
+    run()
+    first_s = time.perf_counter() - begin
     # A first run includes page faults and waking the threads. Where that matters, repeating costs
     # little; a run as long as a whole timing is one.
     if first_s > max(quick_above_s, min_repeat_ms / 1e3):
         del _loaded[library]
-        return Timing(first_s, 1, quick=True)
-    number = max(1, math.ceil(min_repeat_ms / 1e3 / first_s))
-    return next_timing(library, tensors, min_repeat_ms, number)
+        return Timing(first_s, quick=True)
+    return next_timing(library, tensors, weights_mb, min_repeat_ms)
 
 
-def next_timing(library: str, tensors: Tensors, min_repeat_ms: float, number: int) -> Timing:
-    """Times a candidate once more, ``number`` runs or as many as fill ``min_repeat_ms``."""
+def next_timing(library: str, tensors: Tensors, weights_mb: float, min_repeat_ms: float) -> Timing:
+    """Times a candidate once more: the mean of as many runs as fill ``min_repeat_ms``.
+
+    See `_arguments` for what they find in the caches.
+    """
     if library not in _loaded:
         # The worker was restarted since the first timing: another candidate crashed it.
-        _loaded[library] = tvm.runtime.load_module(library)
-    evaluator = _loaded[library].time_evaluator(
-        "main", tvm.cpu(), number=number, repeat=1, min_repeat_ms=math.ceil(min_repeat_ms)
-    )
-    seconds = float(evaluator(*_arguments(tensors)).results[0])
-    return Timing(seconds, max(number, math.ceil(min_repeat_ms / 1e3 / seconds)))
+        _loaded[library] = _load(library, tensors, weights_mb)
+    run = _loaded[library]
+    run()  # not counted: it wakes the threads
+    number, elapsed = 0, 0.0
+    begin = time.perf_counter()
+    while number == 0 or elapsed < min_repeat_ms / 1e3:
+        run()
+        number += 1
+        elapsed = time.perf_counter() - begin
+    return Timing(elapsed / number)
 
 
 def unload() -> None:
     """Forgets all candidates."""
     _loaded.clear()
-
-
-FINAL_ROUNDS = 5
-"""Turns that each finalist takes; what disturbs the machine meanwhile hits all of them alike."""
-MOST_COPIES, MOST_BYTES = 256, 512 << 20
-"""Limits of what `final_timings` allocates: no shared cache is larger."""
-
-
-def final_timings(
-    libraries: list[str], tensors: list[Tensors], network_bytes: int, min_repeat_ms: float
-) -> list[list[float]]:
-    """Run times [s] of candidates as a network runs them, one for each turn that they took.
-
-    A network passes by all its other weights before it comes back to those of a layer, which by
-    then lie in whatever cache holds so much, or in memory. So every run takes another copy of its
-    weights, as many in turn as come to the size of all. Input and output stay where they are, as
-    fresh as the layers before and after keep them.
-
-    Args:
-        libraries: of the candidates.
-        tensors: their arguments: input, weights, output.
-        network_bytes: size of all weights of the network [bytes].
-        min_repeat_ms: least duration of a turn; at least three runs, of which the median counts.
-    """
-    kernels = [tvm.runtime.load_module(library)["main"] for library in libraries]
-    size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in tensors[0][1:-1])
-    copies = math.ceil(min(network_bytes, MOST_BYTES) / max(size, 1))
-    copies = max(1, min(copies, MOST_COPIES))
-    buffers: dict[tuple[int, int, int, str], tvm.runtime.Tensor] = {}
-    block = np.random.default_rng(0).random(1 << 18)
-
-    def argument(
-        position: int, copy: int, shape: tuple[int, ...], dtype: str
-    ) -> tvm.runtime.Tensor:
-        key = (position, copy, math.prod(shape), dtype)
-        if key not in buffers:
-            buffers[key] = tvm.runtime.tensor(np.resize(block.astype(dtype), key[2]))
-        return buffers[key]._create_view(shape, dtype)
-
-    calls = []
-    for kernel, own in zip(kernels, tensors, strict=True):
-        last = len(own) - 1
-        arguments = [
-            [argument(i, copy if 0 < i < last else 0, *tensor) for i, tensor in enumerate(own)]
-            for copy in range(copies)
-        ]
-        calls.append((kernel, arguments))
-    times: list[list[float]] = [[] for _ in calls]
-    turn = itertools.cycle(range(copies))
-    for _ in range(FINAL_ROUNDS):
-        for (kernel, arguments), found in zip(calls, times, strict=True):
-            seconds: list[float] = []
-            until = time.perf_counter() + min_repeat_ms / 1e3
-            while len(seconds) < 3 or time.perf_counter() < until:
-                seconds.append(_seconds(kernel, arguments[next(turn)]))
-            found.append(statistics.median(seconds))
-    return times
 
 
 def _seconds(kernel, arguments: list) -> float:

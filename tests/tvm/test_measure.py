@@ -17,7 +17,7 @@ import tvm
 from conftest import LAYERS, schedules, tuned_function
 
 from dgtl.measure import MeasureOptions
-from dgtl.records import FINAL, Status
+from dgtl.records import Status
 from dgtl.tvm import measure, workers
 from dgtl.tvm.measure import LocalMeasurer, best_of, machine_lock
 
@@ -192,47 +192,32 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
     assert len(trial.run_times_s) == 1
 
 
-def test_finals_take_a_turn_each_and_clean_up(hardware, scratch):
-    with measurer(hardware) as ours:
-        finals = ours.final(TASK, keys(3), network_bytes=1 << 20)
-        assert [trial.config for trial in finals] == keys(3)
-        assert all(trial.ok and trial.stage == FINAL for trial in finals)
-        assert all(len(trial.run_times_s) == workers.FINAL_ROUNDS for trial in finals)
-        assert all(0 < trial.run_s <= trial.wall_s for trial in finals)
-        assert not list(ours._folder.glob("candidate-*"))
-
-
-@pytest.mark.parametrize("network_bytes", [0, 10_000, 1 << 20, 1 << 60])
-def test_a_network_larger_than_a_layer_gives_every_run_other_weights(
-    network_bytes, hardware, monkeypatch
-):
-    """As many copies in turn as come to its size, within limits."""
+@pytest.mark.parametrize("weights_mb", [0.0, 0.01, 1.0, 1e9])
+def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(weights_mb, monkeypatch):
+    """As many copies in turn as come to its size, within limits; input and output stay."""
     seen = []
 
     class Library:
         def __getitem__(self, name):
-            return lambda *arguments: seen.append([a.data_ptr() for a in arguments])
+            return lambda *arguments: seen.append(tuple(a.data_ptr() for a in arguments))
 
     monkeypatch.setattr(tvm.runtime, "load_module", lambda path: Library())
     shapes = [((4, 4), "float32"), ((32, 32), "float32"), ((32,), "float32"), ((8,), "float32")]
-    copies = min(max(1, math.ceil(network_bytes / (4 * 32 * 33))), workers.MOST_COPIES)
-    workers.final_timings(["a", "b"], [shapes, shapes], network_bytes, min_repeat_ms=20.0)
+    for library in ("a", "b"):  # the second takes the buffers of the first
+        workers.first_timing(library, shapes, weights_mb, 50.0, math.inf)
     inputs, weights, biases, outputs = map(set, zip(*seen, strict=True))
+    copies = max(1, min(int(weights_mb * 2**20 / (4 * 32 * 33)), workers.MOST_COPIES))
     assert len(inputs) == len(outputs) == 1
     assert len(weights) == len(biases) == copies
-    assert len(set(map(tuple, seen[:copies]))) == copies
+    assert len(set(seen[:copies])) == len(set(seen[-copies:])) == copies
 
 
-def test_a_finalist_that_crashes_fails_the_finals_and_nothing_else(hardware, scratch, monkeypatch):
-    def crash(*arguments):
-        do("exit")
-
-    with measurer(hardware) as ours:
-        monkeypatch.setattr(workers, "final_timings", crash)
-        finals = ours.final(TASK, keys(2), network_bytes=0)
-        assert [trial.status for trial in finals] == [Status.RUN_ERROR] * 2
-        monkeypatch.undo()
-        assert all(trial.ok for trial in ours.final(TASK, keys(2), network_bytes=0))
+def test_buffers_of_another_task_do_not_stay(monkeypatch):
+    monkeypatch.setattr(workers, "_buffers", {})
+    small, large = ([((n,), "float32")] * 3 for n in (8, 16))
+    workers._arguments(small, 0.001)
+    workers._arguments(large, 0.001)
+    assert {key[2] for key in workers._buffers} == {16}
 
 
 def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
