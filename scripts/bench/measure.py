@@ -72,7 +72,8 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     configs = space.space.sample_distinct(rng, args.candidates + cores)
     first, configs = configs[:cores], configs[cores:]
-    options = MeasureOptions(quick_factor=args.quick_factor)
+    # Caches stay warm, as TVM's runner leaves them.
+    options = MeasureOptions(quick_factor=args.quick_factor, weights_mb=0.0)
     print(
         f"{convolution.LAYER.name}, {len(configs)} random configurations, {cores} builders, "
         f"{options}"

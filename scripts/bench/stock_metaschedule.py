@@ -7,7 +7,8 @@ runner, and the half minute that each of its workers takes to start. Its candida
 our design spaces and it measures by itself, so that it is no `model=`: `model=metaschedule` is its
 search on our spaces, builder, runner and clock; this is the whole of it. Kernels may use as many
 cores as in the run. Each side reports the latency by its own measurement (TVM's: one mean over
-100 ms; ours: the median of three timings) and its wall clock, for TVM from the call on.
+100 ms; ours: the median of three timings) and its wall clock, for TVM from the call on. TVM leaves
+caches warm: its latencies compare with those of a run that was told ``measure.weights_mb=0``.
 
 Where the machine is busy, workers take longer to start than TVM's 30 s limit on a build and all
 candidates fail: ``--build-timeout`` raises it. The last line is JSON.
