@@ -149,7 +149,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         else:
             shapes = input_shapes(model)
             if cfg.deploy.untuned:
-                untuned = deploy.time_untuned(network, hardware, shapes, repeats=1)
+                untuned = deploy.time_untuned(
+                    network, hardware, shapes, repeats=1, patience_s=options.patience_s
+                )
             tuned = _deploy(network, functions, best, hardware, shapes, folder, cfg)
             if untuned is not None:
                 error = deploy.largest_error(untuned, tuned)
@@ -266,4 +268,10 @@ def _deploy(
     database = deploy.write_database(folder / "best", hardware, [*best, *others])
     library = folder / "model.so"
     deploy.build(network, hardware, library, database)
-    return deploy.time_network(library, hardware, shapes, repeats=cfg.deploy.repeats)
+    return deploy.time_network(
+        library,
+        hardware,
+        shapes,
+        repeats=cfg.deploy.repeats,
+        patience_s=cfg.measure.patience_s,
+    )

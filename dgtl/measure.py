@@ -31,6 +31,8 @@ class MeasureOptions:
             at least `min_repeat_ms`, is not repeated; its trial says `quick`.
         weights_mb: between two runs of a kernel so many MB of weights pass by, as in a network of
             that size; 0: its own stay in the caches.
+        patience_s: longest wait, before and after each timing, for a machine that others slow down
+            to run at full speed; 0: none.
     """
 
     repeats: int = 3
@@ -39,12 +41,14 @@ class MeasureOptions:
     run_timeout_s: float = 10.0
     quick_factor: float = 3.0
     weights_mb: float = 64.0
+    patience_s: float = 0.5
 
     def __post_init__(self) -> None:
         if self.repeats < 1:
             raise ValueError(f"measure.repeats={self.repeats}: at least 1")
-        if self.weights_mb < 0:
-            raise ValueError(f"measure.weights_mb={self.weights_mb}: must not be negative")
+        for name in ("weights_mb", "patience_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"measure.{name}={getattr(self, name)}: must not be negative")
         for name in ("min_repeat_ms", "build_timeout_s", "run_timeout_s", "quick_factor"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"measure.{name}={getattr(self, name)}: must be positive")

@@ -12,6 +12,7 @@ import tvm
 from tvm.relax import transform as T
 from tvm.s_tir import meta_schedule as ms
 
+from dgtl.measure import MeasureOptions
 from dgtl.tvm import workers
 from dgtl.tvm.measure import run_alone
 
@@ -103,6 +104,7 @@ def time_network(
     *,
     repeats: int,
     seed: int = 0,
+    patience_s: float = MeasureOptions.patience_s,
 ) -> NetworkTiming:
     """Runs a built network in a process of its own that has the machine to itself.
 
@@ -112,6 +114,7 @@ def time_network(
         inputs: shape of each input.
         repeats: how often to run it.
         seed: of the random input.
+        patience_s: as in `MeasureOptions`.
     """
     times, outputs = run_alone(
         hardware,
@@ -121,6 +124,7 @@ def time_network(
         dict(inputs),
         repeats,
         seed,
+        patience_s,
     )
     return NetworkTiming(tuple(outputs), tuple(times))
 
@@ -131,12 +135,13 @@ def time_untuned(
     inputs: Mapping[str, tuple[int, ...]],
     *,
     repeats: int = 3,
+    patience_s: float = MeasureOptions.patience_s,
 ) -> NetworkTiming:
     """The network without any schedule: what TVM does out of the box."""
     with tempfile.TemporaryDirectory(prefix="dgtl-untuned-") as folder:
         library = Path(folder) / "untuned.so"
         build(network, hardware, library)
-        return time_network(library, hardware, inputs, repeats=repeats)
+        return time_network(library, hardware, inputs, repeats=repeats, patience_s=patience_s)
 
 
 def largest_error(expected: NetworkTiming, actual: NetworkTiming) -> float:

@@ -62,10 +62,9 @@ class _Candidate:
         """What the runner has to do next for this candidate: a function and its arguments."""
         assert self.built is not None, "only what was built can run"
         what = (self.built.library, self.built.tensors)
-        how = (options.weights_mb, options.min_repeat_ms)
         if self.times_s:
-            return workers.next_timing, *what, *how
-        return workers.first_timing, *what, *how, options.quick_factor * best_s
+            return workers.next_timing, *what, options
+        return workers.first_timing, *what, options, options.quick_factor * best_s
 
     def trial(self) -> Trial:
         outcome = self.outcome.replace(run_s=self.run_s)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 import tvm
 
-from dgtl.tvm import workers
+from dgtl.measure import MeasureOptions
+from dgtl.tvm import pace, workers
 from dgtl.tvm.measure import machine_lock
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def race(contenders: Sequence[Contender], rounds: int) -> None:
 def pin(cores: int) -> None:
     """First in a contender's process: as many cores as it may use threads, the same for all."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    workers.start(cores)
 
 
 def enter(run: Callable[[], np.ndarray]) -> None:
@@ -105,7 +107,6 @@ def enter(run: Callable[[], np.ndarray]) -> None:
 
 def _start_tvm(library: str, inputs: dict[str, np.ndarray], cores: int) -> None:
     pin(cores)
-    workers.start(cores)
     vm = tvm.relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
     arguments = [tvm.runtime.tensor(value) for value in inputs.values()]
 
@@ -122,7 +123,19 @@ def _output() -> np.ndarray:
 
 
 def _turn() -> list[float]:
-    """Times [s] of the runs of one turn, after one that is not counted."""
+    """Times [s] of the runs of one turn; one that others disturbed is taken again."""
+    machine = pace.of_this_process(MeasureOptions.patience_s)
+    times: list[float] = []
+    for _ in range(workers.TRIES):
+        machine.wait()
+        times = _runs()
+        if machine.full():
+            break
+    return times
+
+
+def _runs() -> list[float]:
+    """Times [s] of as many runs as fit into a turn, after one that is not counted."""
     begin = time.perf_counter()
     _run()
     n = max(1, int(TURN_S / (time.perf_counter() - begin)))

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tvm
@@ -23,7 +24,11 @@ from tvm.driver import build as tvm_build
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
+from dgtl.tvm import pace
 from dgtl.tvm.sketches import InvalidConfigurationError, ScheduleSpace
+
+if TYPE_CHECKING:
+    from dgtl.measure import MeasureOptions
 
 Tensors = list[tuple[tuple[int, ...], str]]
 """Shape and dtype of every argument of a kernel, the output last."""
@@ -147,39 +152,54 @@ def _load(library: str, tensors: Tensors, weights_mb: float) -> _Run:
     return run
 
 
+TRIES = 3
+"""So often a timing is taken that others disturbed; the fastest counts."""
+
+
 def first_timing(
-    library: str, tensors: Tensors, weights_mb: float, min_repeat_ms: float, quick_above_s: float
+    library: str, tensors: Tensors, options: MeasureOptions, quick_above_s: float
 ) -> Timing:
     """Loads a candidate and times it: its first run alone where that is slow enough."""
-    _loaded[library] = run = _load(library, tensors, weights_mb)
+    _loaded[library] = run = _load(library, tensors, options.weights_mb)
+    pace.of_this_process(options.patience_s).wait()
     begin = time.perf_counter()
     run()
     first_s = time.perf_counter() - begin
     # A first run includes page faults and waking the threads. Where that matters, repeating costs
     # little; a run as long as a whole timing is one.
-    if first_s > max(quick_above_s, min_repeat_ms / 1e3):
+    if first_s > max(quick_above_s, options.min_repeat_ms / 1e3):
         del _loaded[library]
         return Timing(first_s, quick=True)
-    return next_timing(library, tensors, weights_mb, min_repeat_ms)
+    return next_timing(library, tensors, options)
 
 
-def next_timing(library: str, tensors: Tensors, weights_mb: float, min_repeat_ms: float) -> Timing:
+def next_timing(library: str, tensors: Tensors, options: MeasureOptions) -> Timing:
     """Times a candidate once more: the mean of as many runs as fill ``min_repeat_ms``.
 
-    See `_arguments` for what they find in the caches.
+    See `_arguments` for what they find in the caches, and `dgtl.tvm.pace` for what is waited for.
     """
     if library not in _loaded:
         # The worker was restarted since the first timing: another candidate crashed it.
-        _loaded[library] = _load(library, tensors, weights_mb)
-    run = _loaded[library]
+        _loaded[library] = _load(library, tensors, options.weights_mb)
+    machine = pace.of_this_process(options.patience_s)
+    seconds = []
+    for _ in range(TRIES):
+        machine.wait()
+        seconds.append(_mean_s(_loaded[library], options.min_repeat_ms / 1e3))
+        if machine.full():
+            break
+    return Timing(min(seconds))
+
+
+def _mean_s(run: _Run, at_least_s: float) -> float:
     run()  # not counted: it wakes the threads
     number, elapsed = 0, 0.0
     begin = time.perf_counter()
-    while number == 0 or elapsed < min_repeat_ms / 1e3:
+    while number == 0 or elapsed < at_least_s:
         run()
         number += 1
         elapsed = time.perf_counter() - begin
-    return Timing(elapsed / number)
+    return elapsed / number
 
 
 def unload() -> None:
@@ -225,7 +245,7 @@ spoils all timings made in one go, is then not what their median sees."""
 
 
 def time_network(
-    library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int
+    library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int, patience_s: float
 ) -> tuple[list[float], list[np.ndarray]]:
     """Run times [s] of a whole network and its outputs on a seeded random input."""
     vm = relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
@@ -237,7 +257,10 @@ def time_network(
     computed = [output.numpy().copy() for output in outputs]
     times = []
     for number in range(repeats):
-        if number and number % max(repeats // PASSES, 1) == 0:
-            time.sleep(APART_S)
+        if number % max(repeats // PASSES, 1) == 0:
+            if number:
+                time.sleep(APART_S)
+            pace.of_this_process(patience_s).wait()
+            vm["main"](*arguments)  # not counted: its caches are those of others
         times.append(_seconds(vm["main"], arguments))
     return times, computed

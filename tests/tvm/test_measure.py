@@ -203,8 +203,9 @@ def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(weights_mb,
 
     monkeypatch.setattr(tvm.runtime, "load_module", lambda path: Library())
     shapes = [((4, 4), "float32"), ((32, 32), "float32"), ((32,), "float32"), ((8,), "float32")]
+    options = MeasureOptions(weights_mb=weights_mb, min_repeat_ms=50.0, patience_s=0.0)
     for library in ("a", "b"):  # the second takes the buffers of the first
-        workers.first_timing(library, shapes, weights_mb, 50.0, math.inf)
+        workers.first_timing(library, shapes, options, math.inf)
     inputs, weights, biases, outputs = map(set, zip(*seen, strict=True))
     copies = max(1, min(int(weights_mb * 2**20 / (4 * 32 * 33)), workers.MOST_COPIES))
     assert len(inputs) == len(outputs) == 1

@@ -1,0 +1,111 @@
+"""Whether the machine runs at full speed, told by a fixed piece of work on all cores.
+
+On a shared host two virtual cores may be given one physical one: for seconds on end every kernel
+takes twice as long, a whole batch of candidates at a time, so that no statistics of their own
+timings tell. The same piece of work, over and over, tells. After a nap the host often places the
+cores anew.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tvm
+from tvm.script import tirx as T
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLOWED = 1.25
+"""Slower than its fastest run by this much, the work was disturbed: clocks vary by less."""
+NAP_S = 0.1
+"""Shorter ones did not make the host think again: docs/findings.md."""
+FIRST_LOOKS = 5
+"""So often the work runs before anything counts, to know how fast it can be."""
+
+
+class Pace:
+    """Waits for the machine to run at full speed.
+
+    Args:
+        work: the fixed piece of work, on all cores.
+        patience_s: longest wait for full speed at a time [s]; 0: none.
+        clock, sleep: of the machine.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[], None],
+        patience_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        self._work, self._clock, self._sleep = work, clock, sleep
+        self._naps = math.ceil(patience_s / NAP_S)
+        self._fastest_s = math.inf
+        for look in range(FIRST_LOOKS if self._naps else 0):
+            if look:
+                sleep(NAP_S)
+            self.full()
+
+    def full(self) -> bool:
+        """Whether it runs at full speed right now, as far as is known; always if nobody waits."""
+        if not self._naps:
+            return True
+        seconds = []
+        for _ in range(3):  # the first may wake threads, any may meet an interrupt
+            begin = self._clock()
+            self._work()
+            seconds.append(self._clock() - begin)
+        self._fastest_s = min(self._fastest_s, *seconds)
+        return min(seconds) <= SLOWED * self._fastest_s
+
+    def wait(self) -> bool:
+        """Naps until it runs at full speed; false if that took too long."""
+        for _ in range(self._naps):
+            if self.full():
+                return True
+            self._sleep(NAP_S)
+        return self.full()
+
+
+@functools.lru_cache(maxsize=1)
+def of_this_process(patience_s: float) -> Pace:
+    """The pace of a worker, whose kernels use ``TVM_NUM_THREADS`` threads."""
+    return Pace(lambda: _multiplications(int(os.environ["TVM_NUM_THREADS"]))(), patience_s)
+
+
+@functools.cache
+def _multiplications(num_threads: int) -> Callable[[], None]:
+    """Some 0.1 ms of arithmetic in every thread, in registers: no cache has a say in it.
+
+    Eight independent chains of four lanes keep the units of any core busy without a spill, so that
+    a sibling that shares them shows too.
+    """
+    chains, lanes, steps = 8, 4, 40_000
+    numbers = chains * lanes
+
+    @T.prim_func(s_tir=True)
+    def main(values: T.handle):
+        a = T.match_buffer(values, (num_threads * numbers,), "float32")
+        for thread in T.parallel(num_threads):
+            x = T.alloc_buffer((numbers,), "float32", scope="local")
+            for i in T.vectorized(numbers):
+                x[i] = a[thread * numbers + i]
+            for _step in T.serial(steps):
+                for chain in T.unroll(chains):
+                    for lane in T.vectorized(lanes):
+                        x[chain * lanes + lane] = x[chain * lanes + lane] * T.float32(0.5)
+                        x[chain * lanes + lane] = x[chain * lanes + lane] + T.float32(1)
+            for i in T.vectorized(numbers):
+                a[thread * numbers + i] = x[i]
+
+    module = tvm.IRModule({"main": main.with_attr("global_symbol", "main")})
+    kernel = tvm.compile(module, target="llvm")["main"]
+    values = tvm.runtime.tensor(np.zeros(num_threads * numbers, np.float32))
+    return lambda: kernel(values)
