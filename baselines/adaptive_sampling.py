@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from baselines.random_search import draw_unseen
+from dgtl.search import untried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -162,8 +162,8 @@ def _synthesise(
         config = np.where(fixed, template, drawn)
         if space.key(config) not in taken:
             return config
-    unseen = draw_unseen(space, rng, 1, taken)
-    return unseen[0] if len(unseen) else None
+    unseen = untried(space, rng, 1, taken)
+    return space.parse(unseen[0]) if unseen else None
 
 
 def mode(configs: Configurations) -> NDArray[np.int32]:

@@ -21,6 +21,7 @@ from baselines.autotvm_model import (
     knob_features,
 )
 from baselines.planning import Plan, PlannedTuner
+from dgtl import metrics
 from dgtl.features import FeatureMap
 from dgtl.search import AnnealingOptions, walk
 from dgtl.tuner import Method
@@ -95,7 +96,7 @@ class AutoTVM(Method):
             if sum(len(source.trials) for source in same) < MIN_RECORDS:
                 continue
             x = [FeatureMap(s.task, s.space)(_all_configs(s)) for s in same]
-            y = [_all_gflops(s) for s in same]
+            y = [metrics.throughput(s.task, s.trials) for s in same]
             self._history[kind] = HistoryModel(
                 self.trees,
                 self.objective,
@@ -184,8 +185,3 @@ class AutoTVMTuner(PlannedTuner):
 
 def _all_configs(source: SourceTask) -> Configurations:
     return source.space.parse_all([trial.config for trial in source.trials])
-
-
-def _all_gflops(source: SourceTask) -> np.ndarray:
-    """Throughput [N] in GFLOPS of all trials, 0 for failures."""
-    return np.array([source.task.gflops(t.latency_s) if t.ok else 0.0 for t in source.trials])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.random_search import draw_unseen
+from dgtl.search import untried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,6 +100,6 @@ class PlannedTuner(abc.ABC):
         keys = dict.fromkeys(k for k in self.space.keys(plan.configs) if k not in self.seen)
         chosen = list(keys)[: max(plan.size - self._random_places, 0)]
         self.seen.update(chosen)
-        random = draw_unseen(self.space, self.rng, plan.size - len(chosen), self.seen)
-        self.seen.update(self.space.keys(random))
-        return np.concatenate([self.space.parse_all(chosen), random])
+        random = untried(self.space, self.rng, plan.size - len(chosen), self.seen)
+        self.seen.update(random)
+        return self.space.parse_all([*chosen, *random])

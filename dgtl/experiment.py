@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import tvm
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from dgtl import experiment_replay, provenance
 from dgtl.experiment_start import resolved, start
@@ -61,7 +62,7 @@ def main(cfg: DictConfig) -> None:
             print(f"already complete: {folder} (fresh=true runs it again)")
         else:
             runner(cfg, folder)
-    except InstantiationException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
     except (ValueError, HistoryError) as error:
         sys.exit(f"error: {error}")
@@ -91,6 +92,10 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     Raises:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
+    if cfg.workload.name == "tables":
+        raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
+    if cfg.deploy.repeats < 1:
+        raise ValueError(f"deploy.repeats={cfg.deploy.repeats}: at least 1")
     options = MeasureOptions(**{**cfg.measure, "weights_mb": cfg.measure.weights_mb or 0.0})
     if cfg.share is not None and not Path(cfg.share).is_dir():
         raise ValueError(f"share={cfg.share}: no such folder of runs")
@@ -112,6 +117,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
                 f"{folder} holds {earlier.n_trials} trials of an earlier run: going on from there "
                 "(fresh=true measures anew)"
             )
+
+        for text in begun.remarks():
+            progress.message(text)
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)

@@ -59,6 +59,8 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
         folds = _folds(cfg.workload.leave_out, config["workload"], read)
         rows = sum(len(table.trials) for table in read.tables)
+        for text in begun.remarks():
+            progress.message(text)
         progress.message(
             f"{len(read.tables)} tables of {read.tables[0].task.hardware.name}, {rows} "
             f"configurations; {len(read.small)} smaller ones only learnt from"

@@ -16,8 +16,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dgtl.history import History
-from dgtl.runs import Origin
+from dgtl.runs import Origin, changed
 from dgtl.tracking import Tracker, run_name
+from dgtl.transfer import Transfer
 from dgtl.tuner import Budget
 
 if TYPE_CHECKING:
@@ -46,20 +47,39 @@ class Start:
     earlier: History
     tracker: Tracker
 
+    def remarks(self) -> list[str]:
+        """What a user of these settings may not expect."""
+        method, trials = self.method, self.budget.trials
+        if not isinstance(method, Transfer) or trials == method.planned_trials:
+            return []
+        plan = f"a tuning set of {method.tuning_set} and {method.rounds} x {method.final}"
+        if trials < method.planned_trials:
+            return [f"budget.trials={trials} ends before the plan does: {plan} trials"]
+        return [
+            f"budget.trials={trials} is more than the plan, {plan} trials: budget.tuning_set, "
+            "budget.final and budget.rounds make it longer"
+        ]
+
 
 def start(cfg: DictConfig, folder: Path) -> Start:
     """Opens a run in a folder, which is made if absent; ``fresh`` sets earlier trials aside.
 
     Raises:
-        ValueError: settings or earlier trials that cannot be used.
+        ValueError: settings or earlier trials that cannot be used; trials of other settings.
     """
     config = resolved(cfg)
+    log_path = folder / "trials.jsonl"
+    other = Origin.read(folder) if log_path.exists() and not cfg.fresh else None
+    if other is not None and (names := changed(other.config, config)):
+        raise ValueError(
+            f"{folder} holds trials of other settings ({', '.join(names)}): fresh=true sets them "
+            "aside, hydra.run.dir=FOLDER leaves them alone"
+        )
     method: Method = instantiate(cfg.model)
     planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
     budget = Budget(planned, cfg.budget.batch)
     folder.mkdir(parents=True, exist_ok=True)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
-    log_path = folder / "trials.jsonl"
     if cfg.fresh and log_path.exists():
         log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
     earlier = History.read(log_path) if log_path.exists() else History()

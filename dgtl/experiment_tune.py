@@ -51,7 +51,7 @@ class Tuning:
         results = []
         for place, (number, problem) in enumerate(targets, start=1):
             task, space = problem.task, problem.space
-            earlier = [t for t in self.begun.earlier.trials(task.key) if t.stage != CHECK]
+            earlier = self.begun.earlier.trials(task.key)
             recorded = {trial.config: trial for trial in earlier}
             if not recorded:
                 self.log.task(task, space)

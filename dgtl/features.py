@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dgtl.records import Access, Task
     from dgtl.space import Configurations, DesignSpace, Knob
 
-FEATURES_SCHEMA = 1
+FEATURES_SCHEMA = 2
 """Part of the key under which trained models are cached: raise it when a column changes."""
 
 SPATIAL_ROLES = 3
@@ -208,7 +208,7 @@ class FeatureMap:
         """Vector width, accumulators, parallelism, unrolling and the kind of sketch [N, 10]."""
         lanes = VECTOR_BYTES // self.task.accesses[-1].item_bytes
         vector = role_tiles["s1"][:, -1]
-        registers = np.ceil(np.exp2(vector) / lanes)
+        registers = features_gpu.ceil(np.exp2(vector) / lanes)
         accumulators = role_tiles["s2"][:, -1] + role_tiles["s3"][:, -1] + np.log2(registers)
         waste = np.log2(registers * lanes) - vector
 
@@ -219,7 +219,7 @@ class FeatureMap:
         limit = math.log2(JOBS_PER_CORE * cores) + 1e-3
         parallel = np.where(fused <= limit, fused, 0).max(axis=1)
         jobs = np.exp2(parallel)
-        imbalance = np.log2(np.ceil(jobs / cores) * cores) - parallel
+        imbalance = np.log2(features_gpu.ceil(jobs / cores) * cores) - parallel
 
         steps = self._option_values(configs, "unroll")
         unroll = np.log2(1 + steps)

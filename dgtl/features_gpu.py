@@ -35,6 +35,11 @@ NAMES = (
 )
 
 
+def ceil(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Least integer not below x, where x comes of float32 logarithms: 9.000001 was 9."""
+    return np.ceil(x * np.float32(1 - 1e-5))
+
+
 def columns(
     task: Task,
     tiles: list[NDArray[np.float32]],
@@ -62,8 +67,8 @@ def columns(
     inner = sum(tiles[a][:, 3:].sum(axis=1) for a in spatial)
     stages = sum(tiles[a][:, 0] for a in reduction)
     cores = task.hardware.num_cores
-    imbalance = np.log2(np.ceil(np.exp2(blocks) / cores) * cores) - blocks
-    warps = np.ceil(np.exp2(threads) / WARP - 1e-4)
+    imbalance = np.log2(ceil(np.exp2(blocks) / cores) * cores) - blocks
+    warps = ceil(np.exp2(threads) / WARP)
     warp_waste = np.log2(warps * WARP) - threads
 
     data, weight = staged[:2]
@@ -77,7 +82,7 @@ def columns(
     # What a warp reads or writes in a row of memory, and what of its segments it does not use.
     row = stage_extents[last]
     row_bytes = np.exp2(row) * item_bytes
-    row_waste = np.log2(np.ceil(row_bytes / SEGMENT_BYTES) * SEGMENT_BYTES / row_bytes)
+    row_waste = np.log2(ceil(row_bytes / SEGMENT_BYTES) * SEGMENT_BYTES / row_bytes)
     body = inner + vthreads + sum(tiles[a][:, 1:].sum(axis=1) for a in reduction)
     unrolled = np.where(body <= np.log2(np.maximum(unroll_steps, 1)), body, 0)
 

@@ -2,8 +2,9 @@
 
 A file holds four kinds of record, told apart by ``type``: a ``task`` with its ``space``, a
 ``provenance``, and ``trial`` lines that refer to both. It is written one line at a time and
-flushed, so that killing a run loses at most the trial in flight. Files ending in ``.xz`` are read
-the same way.
+flushed, so that killing a run loses at most the batch in flight. Files ending in ``.xz`` are read
+the same way. A trial of stage ``check`` is the verdict on an earlier one of the same configuration:
+it is put into that one, whose cost and run times stay.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.records import Hardware, Provenance, Task, Trial
+from dgtl.records import CHECK, Hardware, Provenance, Task, Trial
 from dgtl.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class History:
         """All records of ``paths``, files or folders of ``.jsonl`` and ``.jsonl.xz``.
 
         Raises:
-            HistoryError: a path does not exist, or holds a line that is no record. A damaged last
-                line of a plain file, as a killed run leaves it, is a warning only.
+            HistoryError: a path does not exist, is a folder without such files, or holds a line
+                that is no record. A damaged last line of a plain file, as a killed run leaves it,
+                is a warning only.
         """
         history = cls()
         for path in paths:
@@ -93,22 +95,39 @@ class History:
         return history
 
     def add(self, record: dict[str, Any]) -> None:
-        """Takes in one record as read from JSON."""
+        """Takes in one record as read from JSON.
+
+        Raises:
+            ValueError: of an unknown type, or a task with another space than it had before.
+        """
         if record["type"] == "task":
-            task = Task.from_json(record)
-            self._tasks[task.key] = (task, DesignSpace.from_json(record["space"]))
+            task, space = Task.from_json(record), DesignSpace.from_json(record["space"])
+            known = self._tasks.setdefault(task.key, (task, space))
+            if known[1].to_json() != space.to_json():
+                raise ValueError(
+                    f"{task.key} has two design spaces, of two versions of the program: their "
+                    "trials do not belong together"
+                )
         elif record["type"] == "provenance":
             provenance = Provenance.from_json(record)
             self.provenances[provenance.id] = provenance
         elif record["type"] == "trial":
             trial = Trial.from_json(record)
-            self._trials.setdefault(trial.task, []).append(trial)
+            own = self._trials.setdefault(trial.task, [])
+            if trial.stage != CHECK:
+                own.append(trial)
+                return
+            for i, earlier in enumerate(own):
+                if earlier.config == trial.config:
+                    own[i] = earlier.replace(status=trial.status, error=trial.error)
         else:
             raise ValueError(f"unknown record type '{record['type']}'")
 
     def __iter__(self) -> Iterator[SourceTask]:
         """Every task with at least one trial."""
         for key, trials in self._trials.items():
+            if not trials:
+                continue
             if key not in self._tasks:
                 raise HistoryError(f"trials of task {key} without the task itself")
             yield SourceTask(*self._tasks[key], tuple(trials))
@@ -144,7 +163,14 @@ class History:
             and (any_hardware or source.task.hardware.name == hardware.name)
         ]
         if not usable and self.n_trials:
-            names = sorted({source.task.hardware.name for source in self})
+            found = {source.task.hardware for source in self}
+            kinds = ", ".join(sorted({h.kind for h in found}))
+            if all(h.kind != hardware.kind for h in found):
+                raise HistoryError(
+                    f"the history is of {kinds} targets and this one is {hardware.kind}: schedules "
+                    "of one say nothing of the other"
+                )
+            names = sorted({h.name for h in found})
             raise HistoryError(
                 f"the history is of other hardware ({', '.join(names)}; this is {hardware.name}): "
                 "measure one here with scripts/collect_history.py, or set history.hardware=any"
@@ -221,7 +247,10 @@ def _rounded(value: Any) -> Any:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.xz")])
+        files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.xz")])
+        if not files:
+            raise HistoryError(f"history {path}: the folder holds no .jsonl or .jsonl.xz file")
+        return files
     if not path.exists():
         raise HistoryError(f"history {path}: no such file or folder")
     return [path]

@@ -44,6 +44,9 @@ class MeasureOptions:
     patience_s: float = 0.5
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)):
+                raise ValueError(f"measure.{name}={value}: must be a number")
         if self.repeats < 1:
             raise ValueError(f"measure.repeats={self.repeats}: at least 1")
         for name in ("weights_mb", "patience_s"):
@@ -71,7 +74,7 @@ class Measurer(Protocol):
             task: what they belong to.
             configs: text keys.
             best_s: the task's best latency so far [s], infinite if none: decides which are `quick`.
-            on_trial: called with each trial as soon as it is complete, in order of completion.
+            on_trial: called with each trial once it is complete: live, when all of the call are.
         """
         ...
 

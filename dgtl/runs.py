@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from dgtl.history import History, SourceTask
 from dgtl.provenance import revision
-from dgtl.records import CHECK
 from dgtl.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ class Origin:
 
     Args:
         command: as typed; a sweep's is that of the one job.
-        model: what ``model=`` named.
+        model: name of the method.
         revision: of the program, as in a provenance.
         date: when it began or last went on, ISO 8601 in UTC.
         config: the resolved configuration.
@@ -87,6 +86,28 @@ def fingerprint(config: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+MAY_CHANGE = (
+    *SILENT,
+    *("share", "deploy", "budget.trials", "budget.batch", "workload.tasks"),
+    "hardware.limit_gflops",
+)
+"""What may change while a run goes on: it says how much is tried, or what is made of it."""
+
+
+def changed(before: Any, now: Any, name: str = "") -> list[str]:
+    """Names of the settings that make the trials of two configurations not belong together.
+
+    Settings that only one of them has are those of another version of the program.
+    """
+    if name in MAY_CHANGE or before == now:
+        return []
+    if isinstance(before, dict) and isinstance(now, dict):
+        parts = [key for key in before if key in now]
+        paths = [(key, f"{name}.{key}" if name else str(key)) for key in parts]
+        return [found for key, path in paths for found in changed(before[key], now[key], path)]
+    return [name]
+
+
 def is_complete(folder: Path, config: dict[str, Any]) -> bool:
     """Whether a run of this configuration has ended here, its report, written last, included."""
     origin = Origin.read(folder)
@@ -130,7 +151,7 @@ class Run:
         if not path.exists():
             raise ValueError(f"{folder} holds no trials.jsonl: give the folder of a run")
         history = History.read(path)
-        results = tuple(_settled(result) for result in history)
+        results = tuple(history)
         if not results:
             raise ValueError(f"{path} holds no trial yet")
         origin = Origin.read(folder)
@@ -172,17 +193,6 @@ def labels(results: Sequence[SourceTask]) -> list[str]:
 
 def _revisions(history: History) -> tuple[str, ...]:
     return tuple(dict.fromkeys(p.revision for p in history.provenances.values()))
-
-
-def _settled(result: SourceTask) -> SourceTask:
-    """The result with the verdicts of numerical checks put into the trials that they are of."""
-    wrong = {trial.config: trial for trial in result.trials if trial.stage == CHECK}
-    trials = [trial for trial in result.trials if trial.stage != CHECK]
-    for i, trial in enumerate(trials):
-        if trial.config in wrong:
-            verdict = wrong[trial.config]
-            trials[i] = trial.replace(status=verdict.status, error=verdict.error)
-    return dataclasses.replace(result, trials=tuple(trials))
 
 
 def _summary(folder: Path, origin: Origin | None, results: tuple[SourceTask, ...]) -> Summary:

@@ -188,8 +188,9 @@ class DesignSpace:
 
     def sample_distinct(self, rng: np.random.Generator, n: int) -> Configurations:
         """At most ``n`` distinct configurations [<=n, K]; all of them if there are no more."""
-        if self.size <= n:
-            return self.at(rng.permutation(self.size))
+        if self.size <= 4 * n:
+            # Drawing until something new turns up would take ever longer near the end of a space.
+            return self.at(rng.permutation(self.size)[:n])
         found = self.unique(self.sample(rng, n))
         while len(found) < n:
             found = self.unique(np.concatenate([found, self.sample(rng, n - len(found))]))

@@ -185,10 +185,12 @@ def finder(patterns: Iterable[str] | None) -> Callable[[str], bool]:
     """Whether one of the regular expressions of ``workload.tasks`` finds something in a text.
 
     Raises:
-        ValueError: an expression that is none.
+        ValueError: an expression that is none, or no list of them.
     """
     if patterns is None:
         return lambda text: True
+    if isinstance(patterns, str):
+        raise ValueError(f"workload.tasks={patterns}: give a list: 'workload.tasks=[{patterns}]'")
     patterns = list(patterns)
     for pattern in patterns:
         if not isinstance(pattern, str):

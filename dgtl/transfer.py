@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dgtl.features import FeatureMap
-from dgtl.models.base import MIN_ROWS
+from dgtl.models.base import MIN_SOURCE_ROWS
 from dgtl.models.validity import Validity
 from dgtl.search import AnnealingOptions, anneal, untried
 from dgtl.tuner import Method, stream
@@ -131,7 +131,7 @@ class Transfer(Method):
         """
         self.validity = None
         self.forget()
-        if sum(len(source.ok_trials) for source in sources) >= MIN_ROWS:
+        if sum(len(source.ok_trials) for source in sources) >= MIN_SOURCE_ROWS:
             self.validity = Validity(*source_outcomes(sources), seed=seed)
             self.learn(sources, cache, seed)
 

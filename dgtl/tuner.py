@@ -125,8 +125,9 @@ class Budget:
     batch: int = 64
 
     def __post_init__(self) -> None:
-        if self.trials < 1 or self.batch < 1:
-            raise ValueError(f"budget.trials and budget.batch must be at least 1, not {self}")
+        for name, value in vars(self).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"budget.{name}={value}: must be a whole number, at least 1")
 
 
 def tune(

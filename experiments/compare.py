@@ -1,7 +1,7 @@
 """Compares the methods that searched the same recorded tables.
 
     python run.py -m model=dgp,autotvm,chameleon,gga,xgb_transfer,metaschedule,random \\
-        hardware=replay workload=tables seed=range(0,5)
+        hardware=replay workload=tables 'seed=range(0,5)'
     python -m experiments.compare
 
 Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),
@@ -38,7 +38,7 @@ from experiments.compare_report import (
     table_of_methods,
     write_page,
 )
-from experiments.results import write_csv
+from experiments.results import made, write_csv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,7 +149,7 @@ class Run:
         told = folder / "config" / "overrides.yaml"
         overrides = [str(o) for o in OmegaConf.load(told)] if told.exists() else []
         loud = [o for o in overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in SILENT]
-        loud += [o for o in overrides if o.startswith("model.")]
+        loud += [o for o in overrides if o.startswith(("model.", "workload.folds="))]
         report = json.loads((folder / "replay.json").read_text())
         return cls(folder, Summary.read(folder / "summary.json"), report, tuple(loud))
 
@@ -164,7 +164,9 @@ def read_runs(*folders: Path) -> dict[str, list[Run]]:
         ValueError: no runs, or runs of different tables.
     """
     where = ", ".join(map(str, folders))
-    found = sorted({path.parent for folder in folders for path in folder.rglob("replay.json")})
+    told = {path.parent for folder in folders for path in folder.rglob("replay.json")}
+    # A run that was begun anew, and not ended, has no summary.
+    found = sorted(folder for folder in told if (folder / "summary.json").exists())
     runs = [Run.read(folder) for folder in found]
     if not runs:
         raise ValueError(f"no finished replay in {where}: python run.py hardware=replay ...")
@@ -225,14 +227,16 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     lines = table_of_methods(methods, tables, searches, reference)
     note = remark(methods, tables)
     fractions = table_of_fractions(searches, reference)
+    facts = made(hardware=f"{next(iter(methods.values()))[0].report['hardware']}, recorded")
     text = markdown(lines, note) + "\n" + markdown(fractions, FRACTIONS)
+    text += "\n" + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
     out.mkdir(parents=True, exist_ok=True)
     rows = [search.row() for search in searches]
     write_csv(out / "compare.csv", rows)
     (out / "compare.md").write_text(text)
     figure = draw(tables, searches)
     style.save(figure, out / "compare.png")
-    write_page(out / "compare.html", methods, lines, note, fractions, figure)
+    write_page(out / "compare.html", methods, lines, note, fractions, figure, facts)
     return text
 
 

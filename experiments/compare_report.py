@@ -8,10 +8,10 @@ import numpy as np
 
 from dgtl import metrics, style
 from dgtl.page import Page
-from experiments.results import made, markdown_table
+from experiments.results import markdown_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -104,13 +104,20 @@ def table_of_fractions(searches: Sequence[Search], reference: str) -> list[list[
             tables = sorted({table for table, _ in own})
             means = [np.mean([v for (t, _), v in own.items() if t == table]) for table in tables]
             pairs = sorted(pair for pair in own if (reference, *pair) in at)
-            gain = metrics.bootstrap(
-                [own[pair] - at[(reference, *pair)] for pair in pairs],
-                [table for table, _ in pairs],
-                np.random.default_rng(0),
+            gain = (
+                ""
+                if not pairs
+                else _text(
+                    metrics.bootstrap(
+                        [own[pair] - at[(reference, *pair)] for pair in pairs],
+                        [table for table, _ in pairs],
+                        np.random.default_rng(0),
+                    ),
+                    4,
+                )
             )
             numbers = (np.mean(means), np.median(means), np.min(means))
-            rows.append((numbers[0], [model, *(f"{n:.4f}" for n in numbers), _text(gain, 4)]))
+            rows.append((numbers[0], [model, *(f"{n:.4f}" for n in numbers), gain]))
         rows.sort(key=lambda row: -row[0])
         lines += [[str(count), *cells] for _, cells in rows]
     return lines
@@ -199,10 +206,10 @@ def write_page(
     note: str,
     fractions: Sequence[Sequence[str]],
     figure: Figure,
+    facts: Mapping[str, str],
 ) -> None:
     """The comparison as one HTML file, with what it rests on."""
     hardware = next(iter(methods.values()))[0].report["hardware"]
-    facts = made(hardware=f"{hardware}, recorded")
     page = Page(f"Methods on recorded tables of {hardware}", facts)
     page.heading("Methods", note)
     page.table(lines[0], lines[1:], texts=("method",))

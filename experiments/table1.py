@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from dgtl.history import HistoryError
@@ -139,8 +140,9 @@ def table1(args: argparse.Namespace) -> int:
     Raises:
         ValueError: a budget that does not exist, folders or runs that cannot be used.
     """
-    told = [text for text in args.told if "=" in text]
-    folders = [Path(text) for text in args.told if "=" not in text]
+    # The folders of a sweep have settings in their names.
+    folders = [Path(text) for text in args.told if "=" not in text or Path(text).is_dir()]
+    told = [text for text in args.told if Path(text) not in folders]
     if folders and not args.replay:
         raise ValueError(f"{folders[0]}: folders of runs go with --replay")
     if args.share and args.replay:
@@ -217,8 +219,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("table1: stopped"))
     try:
         failed = table1(args)
-    except (ValueError, HistoryError) as error:
-        sys.exit(f"table1: {error}")
+    except (ValueError, HistoryError, HydraException) as error:
+        sys.exit(f"table1: {str(error).splitlines()[0]}")
     except KeyboardInterrupt:
         sys.exit(
             "stopped; the same command goes on from here, with --report it shows what is there"

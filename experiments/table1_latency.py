@@ -45,7 +45,7 @@ def remeasure(
     time_all = _race if time_all is None else time_all
     for group in groups(complete):
         path, stamps = _path(group[0]), _stamps(group)
-        if _read(path).get("stamps") == stamps:
+        if stamps.items() <= _read(path).get("stamps", {}).items():
             continue
         say(f"timing {group[0].network} seed {group[0].seed}: {', '.join(stamps)} in turns")
         times = time_all(group)
@@ -54,16 +54,18 @@ def remeasure(
 
 def latency_ms(cell: Cell) -> float | None:
     """What was re-measured of a cell's present network [ms], undisturbed; None if nothing was."""
-    kept = _read(_path(cell))
-    if kept.get("stamps", {}).get(cell.model) != _stamp(cell):
+    kept, stamp = _read(_path(cell)), _stamp(cell)
+    if stamp is None or kept.get("stamps", {}).get(cell.model) != stamp:
         return None
     return 1e3 * float(np.quantile(kept["times_s"][cell.model], UNDISTURBED))
 
 
 def groups(complete: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells of one network and seed together."""
+    """Cells of one network and seed together, those that built it."""
     found: dict[tuple[str, int], list[Cell]] = {}
     for cell in complete:
+        if _stamp(cell) is None:
+            continue  # of some layers only, there is no network to run
         found.setdefault((cell.network, cell.seed), []).append(cell)
     return list(found.values())
 

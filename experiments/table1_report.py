@@ -88,10 +88,10 @@ def write_all(
 def explained(rows: Sequence[Row]) -> list[str]:
     """How the table is read, as paragraphs."""
     notes = [
-        "Means over seeds, in brackets the 95 % interval of a bootstrap over them; one seed has "
+        "Means over seeds, in brackets Student's 95 % interval of that mean; one seed has "
         "none. Reductions and HV are against AutoTVM of the same campaign and seed; HV is the "
         "product of both reductions, as fractions, times 100. Pre-training is not in the search "
-        "time.",
+        "time, and short where an earlier run left its model.",
         "To AutoTVM's best: search time until the layers, tuned side by side with equal trials, "
         "sum to no more than AutoTVM's at its end; its reduction is against AutoTVM's whole search "
         "time, and where not all seeds came there, how many did. Search −% at paper: expected "
@@ -151,7 +151,7 @@ def _cells(row: Row) -> list[str]:
     other = published.TABLE_1.get((row.network, row.model), Published())
     reach = _text(row, "reach_h")
     if row.reached < row.compared:
-        reach = f"{reach} ({row.reached} of {row.compared})" if row.reached else "never"
+        reach = f"with {row.reached} of {row.compared} seeds" if row.reached else "never"
     seeds = str(len(row.seeds))
     if row.compared < len(row.seeds):
         seeds += f" ({row.compared} beside AutoTVM)"

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import stats
 
 from dgtl import metrics
 from dgtl.metrics import Interval
@@ -24,12 +25,13 @@ class Row:
 
     Args:
         network, model: which.
-        seeds: whose outcomes are in it.
+        seeds: whose outcomes are in it: those that AutoTVM has too, if it has any of them.
         hardware: where.
         trials: mean of all tasks together.
         figures: by name. Without AutoTVM of the same seed, and for AutoTVM itself, there are no
             reductions. The bounds of one seed are NaN.
-        reached: of how many seeds the layers reached AutoTVM's final best.
+        reached: of how many seeds the layers reached AutoTVM's final best; the time to it is a
+            figure only where all did.
         compared: how many seeds could be compared with AutoTVM.
     """
 
@@ -61,8 +63,9 @@ def rows_of(outcomes: Sequence[Outcome]) -> list[Row]:
         for model in models:
             own = [o for o in outcomes if (o.network, o.model) == (network, model)]
             if own:
-                base = [by_cell.get((network, BASELINE, o.seed)) for o in own]
-                rows.append(_row(own, base))
+                paired = [o for o in own if (network, BASELINE, o.seed) in by_cell] or own
+                base = [by_cell.get((network, BASELINE, o.seed)) for o in paired]
+                rows.append(_row(paired, base))
     return rows
 
 
@@ -75,6 +78,8 @@ def _row(own: Sequence[Outcome], base: Sequence[Outcome | None]) -> Row:
         for name, value in figures.items():
             values.setdefault(name, []).append(value)
     reached = int(sum(values.pop("reached", [])))
+    if reached < compared:
+        values = {name: found for name, found in values.items() if not name.startswith("reach_")}
     return Row(
         own[0].network,
         own[0].model,
@@ -116,8 +121,9 @@ def _figures(outcome: Outcome, baseline: Outcome | None) -> dict[str, float]:
 
 
 def _interval(values: Sequence[float]) -> Interval:
-    """95 % interval over seeds; one value has none."""
+    """Student's 95 % interval of the mean over seeds, for there are few; one value has none."""
+    mean = float(np.mean(values))
     if len(values) == 1:
-        return Interval(values[0], np.nan, np.nan)
-    found = metrics.bootstrap(values, ["seeds"] * len(values), np.random.default_rng(0))
-    return Interval(float(found.mean), float(found.low), float(found.high))
+        return Interval(mean, np.nan, np.nan)
+    half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+    return Interval(mean, mean - half, mean + half)

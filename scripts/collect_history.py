@@ -12,6 +12,7 @@ models see what good schedules look like too.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,19 @@ def main() -> None:
         print(*pack_all(args.out, args.pack), sep="\n")
         return
 
+    try:
+        collect(args)
+    except ValueError as error:
+        sys.exit(f"collect_history: {error}")
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Measures what the rounds lack.
+
+    Raises:
+        ValueError: no compiler, more cores than there are, a file that cannot be used.
+    """
+    machine.require_linker()
     hardware = machine.detect(args.cores)
     path = args.out / f"{hardware.name}-{args.suite}-{hardware.num_cores}.jsonl"
     with open_campaign(path, SUITES[args.suite], hardware, args.seed) as campaign:

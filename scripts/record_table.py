@@ -120,11 +120,24 @@ def main() -> None:
     if args.pack:
         print(*pack_all(args.out, args.pack), sep="\n")
         return
+    try:
+        record(args)
+    except (ValueError, re.error) as error:
+        sys.exit(f"record_table: {error}")
+
+
+def record(args: argparse.Namespace) -> None:
+    """Measures what the tables lack.
+
+    Raises:
+        ValueError: no such layer, no compiler, more cores than there are, a file of no use.
+        re.error: ``--layers`` is no regular expression.
+    """
     layers = [layer for layer in LAYERS if re.search(args.layers, layer.name)]
     if not layers:
         names = ", ".join(layer.name for layer in LAYERS)
-        sys.exit(f"record_table: --layers {args.layers} finds none of {names}")
-
+        raise ValueError(f"--layers {args.layers} finds none of {names}")
+    machine.require_linker()
     hardware = machine.detect(args.cores)
     path = args.out / f"{hardware.name}-tables-{hardware.num_cores}.jsonl"
     with open_campaign(path, layers, hardware, args.seed) as campaign:

@@ -23,13 +23,22 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="runs, or above")
     args = parser.parse_args()
     try:
-        for folder in find_runs(args.folders):
-            run = Run.read(folder)
-            if (folder / "summary.json").exists():
-                run.summary.write(folder / "summary.json")
-            print(write_report(run), flush=True)
+        folders = find_runs(args.folders)
     except ValueError as error:
         sys.exit(f"report: {error}")
+    failed = 0
+    for folder in folders:
+        try:
+            run = Run.read(folder)
+        except ValueError as error:
+            failed += 1
+            print(f"report: {error}", file=sys.stderr)
+            continue
+        if (folder / "summary.json").exists():
+            run.summary.write(folder / "summary.json")
+        print(write_report(run), flush=True)
+    if failed:
+        sys.exit(f"report: {failed} of {len(folders)} runs could not be read")
 
 
 if __name__ == "__main__":

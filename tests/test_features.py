@@ -163,6 +163,16 @@ def test_features_of_a_configuration_do_not_depend_on_its_batch(feature_map, see
     np.testing.assert_array_equal(alone, feature_map(configs))
 
 
+@given(maps, seeds)
+def test_jobs_that_come_out_even_are_balanced(feature_map, seed):
+    """Of 12 jobs on 4 cores, none waits: rounding of logarithms does not make them 16."""
+    _, found = sampled(feature_map, seed, 64)
+    cores = feature_map.task.hardware.num_cores
+    jobs = np.round(np.exp2(found["parallel"])).astype(int)
+    rounds = -(-jobs // cores)
+    np.testing.assert_allclose(found["imbalance"], np.log2(rounds * cores / jobs), atol=1e-4)
+
+
 def test_large_batches_are_done_in_pieces(monkeypatch):
     configs, _ = sampled(MAPS[0], seed=0, n=25)
     whole = MAPS[0](configs)

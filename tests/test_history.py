@@ -12,7 +12,7 @@ import toys
 from dgtl.history import History, HistoryError, SourceTask, TrialLog, pack
 from dgtl.measure import MeasureOptions
 from dgtl.provenance import collect
-from dgtl.records import Hardware
+from dgtl.records import CHECK, Hardware, Status, best_trial
 
 TASK, OTHER = toys.dense(), toys.conv2d()
 SPACES = {task.key: toys.space_of(task) for task in (TASK, OTHER)}
@@ -150,8 +150,39 @@ def test_trials_without_their_task_are_an_error():
 
 
 def test_foreign_hardware_is_an_error_that_says_what_to_do(path):
-    with pytest.raises(HistoryError, match=r"toy-cpu; this is gpu.*collect_history"):
-        History.read(path).sources(Hardware("gpu", '{"kind": "cuda"}', 1))
+    with pytest.raises(HistoryError, match=r"toy-cpu; this is abacus.*collect_history"):
+        History.read(path).sources(Hardware("abacus", '{"kind": "llvm"}', 1))
+
+
+def test_schedules_of_another_kind_of_target_are_of_no_use_at_all(path):
+    with pytest.raises(HistoryError, match="is of llvm targets and this one is cuda"):
+        History.read(path).sources(Hardware("gpu", '{"kind": "cuda"}', 1), any_hardware=True)
+
+
+def test_a_wrong_result_is_no_trial_to_learn_from(path):
+    """The verdict of a check is put into the trial that it is of, which keeps what it cost."""
+    best = best_trial(result_of(TASK).trials)
+    with TrialLog(path) as log:
+        log.trial(best.replace(status=Status.WRONG_RESULT, stage=CHECK, wall_s=0.0, error="wrong"))
+    history = History.read(path)
+    assert history.n_trials == 12
+    found = next(t for t in history.trials(TASK.key) if t.config == best.config)
+    assert found == best.replace(status=Status.WRONG_RESULT, error="wrong")
+    assert best.config not in [t.config for t in next(iter(history)).ok_trials]
+
+
+def test_a_task_with_two_spaces_is_refused(path):
+    other = toys.tuned(OTHER, SPACES[OTHER.key], 1, seed=0).space
+    with TrialLog(path) as log:
+        log.task(TASK, other)
+    with pytest.raises(HistoryError, match="two design spaces"):
+        History.read(path)
+
+
+def test_a_folder_without_a_history_is_an_error(tmp_path):
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(HistoryError, match=r"holds no \.jsonl"):
+        History.read(tmp_path / "runs")
 
 
 def test_empty_history_has_no_sources_and_is_no_error():

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "tracking_offline": {"runs", "tracking"},
     "autotvm": CORE | {"history"},
     "tvm": CORE | {"history", "measure", "provenance"},
-    "baselines": CORE | {"history", "measure", "models", "search", "transfer", "tuner"},
+    "baselines": CORE | {"history", "measure", "metrics", "models", "search", "transfer", "tuner"},
 }
 """For every part, the parts that it may import beside itself; `experiment` may import all."""
 

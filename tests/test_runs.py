@@ -7,7 +7,7 @@ import toys
 
 from dgtl.history import SourceTask, TrialLog
 from dgtl.records import CHECK, Status, best_trial
-from dgtl.runs import Origin, Run, find_runs, is_complete, labels
+from dgtl.runs import Origin, Run, changed, find_runs, is_complete, labels
 from dgtl.summary import summarise
 
 TASK = toys.dense()
@@ -82,6 +82,30 @@ def test_schedule_that_computed_something_wrong_is_not_the_best(tmp_path):
 def test_run_is_complete_for_what_it_was_told(change, complete, tmp_path):
     finished(tmp_path, toys.tuned(TASK, SPACE, 4, seed=0))
     assert is_complete(tmp_path, {**CONFIG, **change}) == complete
+
+
+@pytest.mark.parametrize(
+    ("now", "names"),
+    [
+        ({}, []),
+        ({"seed": 4}, ["seed"]),
+        ({"model": {"stack": None}}, ["model.stack"]),
+        ({"measure": {"repeats": 9, "patience_s": 1.0}}, ["measure.repeats"]),
+        ({"budget": {"trials": 9, "final": 8}}, ["budget.final"]),
+        ({"deploy": {"repeats": 9}, "tracking": {"mode": "disabled"}, "fresh": True}, []),
+    ],
+)
+def test_trials_of_other_settings_do_not_belong_together(now, names):
+    """What only one version of the program knows, and what is made of trials, does not count."""
+    before = {
+        **CONFIG,
+        "model": {"stack": {"folds": 5}},
+        "measure": {"repeats": 3},
+        "budget": {"trials": 80, "final": 16},
+        "deploy": {"repeats": 100},
+        "fresh": False,
+    }
+    assert changed(before, {**before, **now}) == names
 
 
 def test_run_without_a_summary_or_an_origin_is_not_complete(tmp_path):

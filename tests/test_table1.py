@@ -175,6 +175,24 @@ def test_reductions_and_hv_are_against_autotvm_of_the_same_seed(planned, tmp_pat
     assert "hv" not in autotvm.figures
 
 
+def test_seeds_that_autotvm_lacks_are_not_in_the_row(planned):
+    """Reductions and what they are of are of the same seeds."""
+    _, outcomes, _ = read_live(planned, None)
+    (lacking,) = [o for o in outcomes if (o.model, o.seed) == ("autotvm", 1)]
+    dgp, autotvm = rows_of([o for o in outcomes if o is not lacking])
+    assert dgp.seeds == autotvm.seeds == (0,)
+
+
+def test_time_to_autotvms_best_is_told_only_where_every_seed_came_there():
+    fast = outcome(search(1, [3.0, 1.0]))
+    slow = dataclasses.replace(outcome(search(1, [3.0, 2.5])), seed=1)
+    bases = [dataclasses.replace(o, model="autotvm") for o in (fast, slow)]
+    bases[1] = dataclasses.replace(bases[1], searches=(search(1, [2.0, 2.0]),))
+    row, _ = rows_of([fast, slow, *bases])
+    assert (row.reached, row.compared) == (1, 2)
+    assert "reach_reduction" not in row.figures
+
+
 def test_one_seed_has_no_interval(planned):
     _, outcomes, _ = read_live(planned[:2], None)
     line = record(rows_of(outcomes)[0])
@@ -250,6 +268,7 @@ def test_latencies_are_measured_again_together_and_once(planned):
     asked, silent = [], lambda line: None
     remeasure(planned, race, silent)
     remeasure(planned, race, silent)
+    remeasure([cell for cell in planned if cell.model == "dgp"], race, silent)
     assert asked == [["dgp", "autotvm"]] * 2
     assert latency_ms(planned[0]) == pytest.approx(2.0)
     _, outcomes, remarks = read_live(planned, None)

@@ -23,6 +23,12 @@ SCHEMA = 1
 MIN_ROWS = 8
 """Fewer trials than this do not make a model."""
 
+MIN_SOURCE_ROWS = 2 * MIN_ROWS
+"""Fewer trials of sources than this are not learned from: folds of them must make models too."""
+
+CONSTANT = 1e-6
+"""A column that varies by less, relative to its mean, is constant: features are float32."""
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
+from dgtl.models.base import (
+    MIN_ROWS,
+    MIN_SOURCE_ROWS,
+    Prediction,
+    check_features,
+    check_trials,
+    read_config,
+    write_config,
+)
 from dgtl.models.dgp import DeepGP, DGPConfig
 from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, learn
 from dgtl.models.xgb import XGBConfig, XGBModel
@@ -107,7 +115,7 @@ class StackedDGP:
         Raises:
             ValueError: data that cannot be learned from, see `CostModel.fit`.
         """
-        x, y = check_trials(features, gflops)
+        x, y = check_trials(features, gflops, min_rows=MIN_SOURCE_ROWS)
         fold_seed, tree_seed, deep_seed, task_seed = np.random.SeedSequence(seed).spawn(4)
         seeds = [int(s.generate_state(1)[0] >> 1) for s in (tree_seed, deep_seed)]
         trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
@@ -126,20 +134,25 @@ class StackedDGP:
     ) -> tuple[list[XGBModel], Array]:
         """Trees of each fold, and the prediction [N] of every row by those who miss its layer.
 
-        Sources of a single layer leave nothing to learn from: their rows are dealt instead.
+        Where too few rows are left without a fold's layers, rows are dealt instead of layers.
         """
-        layers, place = np.unique(layer, return_inverse=True)
-        if len(layers) == 1:
-            place = np.arange(len(x))
-        folds = min(self.stack.folds, int(place.max()) + 1)
-        dealt = np.random.default_rng(fold_seed).permutation(int(place.max()) + 1) % folds
+        fold_of = self._dealt(np.unique(layer, return_inverse=True)[1], fold_seed)
+        if len(x) - np.bincount(fold_of).max() < MIN_ROWS:
+            fold_of = self._dealt(np.arange(len(x)), fold_seed)
         predicted = np.empty(len(x))
         trees = []
-        for fold in range(folds):
-            held = dealt[place] == fold
+        for fold in range(int(fold_of.max()) + 1):
+            held = fold_of == fold
             trees.append(self._boosted(x[~held], gflops[~held], seed))
             predicted[held] = trees[-1].predict_mean(x[held])
         return trees, predicted
+
+    def _dealt(self, group: NDArray[np.int64], seed: np.random.SeedSequence) -> NDArray[np.int64]:
+        """Fold [N] of every row; groups [N], counted from 0, stay together."""
+        count = int(group.max()) + 1
+        folds = min(self.stack.folds, count)
+        dealt: NDArray[np.int64] = np.random.default_rng(seed).permutation(count) % folds
+        return dealt[group]
 
     def _boosted(self, x: Array, gflops: Array, seed: int) -> XGBModel:
         trees = XGBModel(self.stack.trees)

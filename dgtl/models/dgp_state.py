@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dgtl.models.base import CONSTANT
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -108,7 +110,7 @@ class Scaler:
             ValueError: every column is constant.
         """
         mean, std = x.mean(axis=0), x.std(axis=0)
-        columns = np.flatnonzero(std > 1e-9 * np.maximum(1.0, np.abs(mean)))
+        columns = np.flatnonzero(std > CONSTANT * np.maximum(1.0, np.abs(mean)))
         if len(columns) == 0:
             raise ValueError("every feature is constant: there is nothing to learn from")
         y_std = float(y.std())

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 
+from dgtl.models.base import CONSTANT
 from dgtl.models.dgp_task import TaskConfig, TaskProcess
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ number: wide enough to switch a feature off, and proper where the sources say no
 _FLOOR = 1e-4
 """Least variance of the noise: timings of one configuration differ by about 1 %."""
 
+_ABSENT = 1e6
+"""Variance of the noise of rows that fill up a task with few: they tell nothing."""
+
 
 def learn(
     features: Array,
@@ -34,7 +38,7 @@ def learn(
 ) -> TaskProcess:
     """See `dgp_task.learn`."""
     mean, std = features.mean(axis=0), features.std(axis=0)
-    columns = np.flatnonzero(std > 1e-9 * np.maximum(1.0, np.abs(mean)))
+    columns = np.flatnonzero(std > CONSTANT * np.maximum(1.0, np.abs(mean)))
     mean, std = mean[columns], std[columns]
     inputs = (features[:, columns] - mean) / std
     width = len(columns)
@@ -54,10 +58,11 @@ def learn(
     adam.build(variables)
 
     @tf.function(reduce_retracing=True)
-    def step(x: tf.Tensor, y: tf.Tensor) -> None:
+    def step(x: tf.Tensor, y: tf.Tensor, absent: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             covariance = kernel(x) + offset
-            covariance = tf.linalg.set_diag(covariance, tf.linalg.diag_part(covariance) + noise)
+            diagonal = tf.linalg.diag_part(covariance) + noise + _ABSENT * absent
+            covariance = tf.linalg.set_diag(covariance, diagonal)
             normal = tfp.distributions.MultivariateNormalTriL(
                 tf.zeros_like(y), tf.linalg.cholesky(covariance)
             )
@@ -73,13 +78,13 @@ def learn(
         rate = 0.5 * config.learning_rate * (1.0 + np.cos(np.pi * i / config.steps))
         adam.learning_rate.assign(rate)
         drawn = rng.choice(len(rows_of), config.tasks, replace=len(rows_of) < config.tasks)
-        rows = np.stack(
-            [
-                rng.choice(own, config.rows, replace=len(own) < config.rows)
-                for own in (rows_of[j] for j in drawn)
-            ]
-        )
-        step(tf.constant(inputs[rows]), tf.constant(residuals[rows]))
+        rows = np.zeros((len(drawn), config.rows), np.int64)
+        absent = np.ones(rows.shape)
+        for j, own in enumerate(rows_of[t] for t in drawn):
+            # Never a row twice: copies that agree would tell of timings without noise.
+            kept = rng.permutation(own)[: config.rows]
+            rows[j, : len(kept)], absent[j, : len(kept)] = kept, 0.0
+        step(*(tf.constant(part) for part in (inputs[rows], residuals[rows], absent)))
     return TaskProcess(
         columns,
         mean,

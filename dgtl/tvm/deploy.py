@@ -137,11 +137,21 @@ def time_untuned(
     repeats: int = 3,
     patience_s: float = MeasureOptions.patience_s,
 ) -> NetworkTiming:
-    """The network without any schedule: what TVM does out of the box."""
+    """The network without any schedule: what TVM does out of the box.
+
+    Raises:
+        ValueError: it takes too long.
+    """
     with tempfile.TemporaryDirectory(prefix="dgtl-untuned-") as folder:
         library = Path(folder) / "untuned.so"
         build(network, hardware, library)
-        return time_network(library, hardware, inputs, repeats=repeats, patience_s=patience_s)
+        try:
+            return time_network(library, hardware, inputs, repeats=repeats, patience_s=patience_s)
+        except TimeoutError as error:
+            raise ValueError(
+                f"the network without schedules does not run within {NETWORK_TIMEOUT_S:.0f} s: "
+                "deploy.untuned=false leaves it out"
+            ) from error
 
 
 def largest_error(expected: NetworkTiming, actual: NetworkTiming) -> float:

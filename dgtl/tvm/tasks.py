@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
 
+import onnx
 import tvm
 from tvm import relax
 from tvm.relax import transform as T
@@ -15,9 +15,6 @@ from tvm.sym import detect_linear_equation
 from tvm_ffi import structural_hash
 
 from dgtl.records import Access, Axis, Hardware, Task, shape_key
-
-if TYPE_CHECKING:
-    import onnx
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +64,20 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
 
 
 def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shape of each input of an ONNX model; unknown extents (the batch) count as 1."""
+    """Shape of each input of an ONNX model; unknown extents (the batch) count as 1.
+
+    Raises:
+        ValueError: an input that is not of float32.
+    """
     weights = {w.name for w in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    for value in inputs:
+        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+        if kind != "FLOAT":
+            raise ValueError(f"input {value.name} of the network is {kind}, not float32")
     return {
         value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
-        for value in model.graph.input
-        if value.name not in weights
+        for value in inputs
     }
 
 

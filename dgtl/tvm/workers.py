@@ -162,9 +162,7 @@ def first_timing(
     """Loads a candidate and times it: its first run alone where that is slow enough."""
     _loaded[library] = run = _load(library, tensors, options.weights_mb)
     pace.of_this_process(options.patience_s).wait()
-    begin = time.perf_counter()
-    run()
-    first_s = time.perf_counter() - begin
+    first_s = _seconds(run)
     # A first run includes page faults and waking the threads. Where that matters, repeating costs
     # little; a run as long as a whole timing is one.
     if first_s > max(quick_above_s, options.min_repeat_ms / 1e3):
@@ -202,15 +200,15 @@ def _mean_s(run: _Run, at_least_s: float) -> float:
     return elapsed / number
 
 
+def _seconds(run: _Run) -> float:
+    begin = time.perf_counter()
+    run()
+    return time.perf_counter() - begin
+
+
 def unload() -> None:
     """Forgets all candidates."""
     _loaded.clear()
-
-
-def _seconds(kernel, arguments: list) -> float:
-    begin = time.perf_counter()
-    kernel(*arguments)
-    return time.perf_counter() - begin
 
 
 def check(mod_file: str, target: str, config: str, tolerance: float = 1e-3) -> float:
@@ -243,6 +241,10 @@ PASSES, APART_S = 10, 0.3
 """A network is timed in so many passes, so long apart: a burst of other users of the machine, which
 spoils all timings made in one go, is then not what their median sees."""
 
+WARM_S = 0.1
+"""So long a network runs before each pass without counting: a machine that slept is slow at first.
+A single timing is of a network too slow for that to matter."""
+
 
 def time_network(
     library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int, patience_s: float
@@ -255,12 +257,15 @@ def time_network(
     result = vm["main"](*arguments)
     outputs = [result] if hasattr(result, "numpy") else list(result)
     computed = [output.numpy().copy() for output in outputs]
+    run = functools.partial(vm["main"], *arguments)
     times = []
     for number in range(repeats):
         if number % max(repeats // PASSES, 1) == 0:
             if number:
                 time.sleep(APART_S)
             pace.of_this_process(patience_s).wait()
-            vm["main"](*arguments)  # not counted: its caches are those of others
-        times.append(_seconds(vm["main"], arguments))
+            warm_s = 0.0
+            while repeats > 1 and warm_s < WARM_S:
+                warm_s += _seconds(run)
+        times.append(_seconds(run))
     return times, computed

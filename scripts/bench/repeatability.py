@@ -1,10 +1,12 @@
-"""How well two measurements of the same configuration agree on this machine, now.
+"""How well measurements of the same schedules agree, with and without waiting for full speed.
 
-    python scripts/bench/repeatability.py --candidates 32 --rounds 3
+    python scripts/bench/repeatability.py
+    python scripts/bench/repeatability.py --candidates 32 --batches 20
 
-Measures the same random configurations of a convolution and of a depthwise convolution in several
-rounds and compares each with the next. Ends with one line of JSON:
-{layer: {median_change, p90_change}}, changes being |log2 ratio| of the latencies.
+Good schedules of a few layers are measured as batches, over and over, by turns with `patience_s` 0
+and its default. Prints, per layer and patience, the root mean square of log2 of a measurement over
+the schedule's fastest timings, the share of measurements more than 1.5 times those, and the seconds
+a batch took. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -12,49 +14,78 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import time
 
 import numpy as np
 import tvm
 
+from dgtl.measure import MeasureOptions
+from dgtl.search import untried
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import LocalMeasurer
-from dgtl.tvm.networks import Layer
+from dgtl.tvm.networks import conv, depthwise
 from dgtl.tvm.sketches import ScheduleSpace
 from dgtl.tvm.tasks import extract, lower
 
-LAYERS = (
-    Layer("conv2d", 28, 160, 160, 3, 1, 1),
-    Layer("depthwise_conv2d", 7, 960, 960, 3, 1, 1),
-)
+LAYERS = (conv(52, 56, 112, 1, 1, 0), conv(26, 112, 112), depthwise(26, 224), depthwise(104, 24))
+KEPT_OF = 4
+"""Of so many random schedules one is kept, the fastest: slow ones are not what is compared."""
+FASTEST = 4
+"""The mean of so many of a schedule's timings is what it takes undisturbed."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--candidates", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--candidates", type=int, default=16, help="schedules of each layer")
+    parser.add_argument("--batches", type=int, default=8, help="measurements of each schedule")
     args = parser.parse_args()
     hardware = machine.detect()
     target = tvm.target.Target(hardware.target)
-    figures = {}
-    for layer in LAYERS:
-        function, task = next(
-            (f, f.task) for f in extract(lower(layer.model(0), target), hardware) if f.task
-        )
-        space = ScheduleSpace(function.mod, target).space
-        keys = space.keys(space.sample_distinct(np.random.default_rng(0), args.candidates))
-        with LocalMeasurer(hardware, {task.key: function.mod}) as measurer:
-            # The first round wakes workers and fills caches; it is not counted.
-            rounds = [
-                [t.latency_s for t in measurer.measure(task, keys, best_s=math.inf)]
-                for _ in range(args.rounds + 1)
-            ][1:]
-        change = np.abs(np.diff(np.log2(rounds), axis=0)).ravel()
-        median, p90 = np.quantile(change, [0.5, 0.9])
-        figures[layer.name] = {"median_change": float(median), "p90_change": float(p90)}
-        print(
-            f"{layer.name}: |log2 ratio| of repeated latencies median {median:.3f}, 90 % {p90:.3f}"
-        )
-    print(json.dumps(figures))
+    found = [f for layer in LAYERS for f in extract(lower(layer.model(0), target), hardware)]
+    functions = {f.task: f.mod for f in found if f.task is not None}
+    modules = {task.key: mod for task, mod in functions.items()}
+    patience = (0.0, MeasureOptions.patience_s)
+    measurers = [LocalMeasurer(hardware, modules, MeasureOptions(patience_s=p)) for p in patience]
+    lines = []
+    try:
+        for task, mod in functions.items():
+            space = ScheduleSpace(mod, target).space
+            keys = untried(space, np.random.default_rng(0), KEPT_OF * args.candidates, set())
+            first = measurers[1].measure(task, keys, best_s=math.inf)
+            ranked = sorted((t for t in first if t.ok), key=lambda trial: trial.latency_s)[
+                : args.candidates
+            ]
+            times, seconds = _repeat(measurers, task, [t.config for t in ranked], args.batches)
+            fastest = np.sort(np.moveaxis(times, 2, 0).reshape(len(ranked), -1), axis=1)
+            error = np.log2(np.median(times, axis=3) / fastest[:, :FASTEST].mean(axis=1))
+            for index, waits in enumerate(patience):
+                lines.append(
+                    {
+                        "task": task.key,
+                        "patience_s": waits,
+                        "rms_log2": round(float(np.sqrt((error[index] ** 2).mean())), 3),
+                        "above_1.5": round(float((error[index] > math.log2(1.5)).mean()), 3),
+                        "batch_s": round(float(seconds[index].mean()), 2),
+                    }
+                )
+                print(*lines[-1].values(), flush=True)
+    finally:
+        for measurer in measurers:
+            measurer.close()
+    print(json.dumps(lines))
+
+
+def _repeat(measurers, task, keys, batches):
+    """Timings [s], shape (measurer, batch, key, repeat), and seconds, shape (measurer, batch)."""
+    times = np.empty((len(measurers), batches, len(keys), MeasureOptions.repeats))
+    seconds = np.empty((len(measurers), batches))
+    for batch in range(batches):
+        for index, measurer in enumerate(measurers):
+            begin = time.perf_counter()
+            trials = measurer.measure(task, keys, best_s=math.inf)
+            seconds[index, batch] = time.perf_counter() - begin
+            times[index, batch] = [trial.run_times_s for trial in trials]
+    return times, seconds
 
 
 if __name__ == "__main__":

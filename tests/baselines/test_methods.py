@@ -20,7 +20,7 @@ from baselines.autotvm_model import TreeOptions
 from baselines.chameleon import Chameleon
 from baselines.gga import GGA
 from baselines.metaschedule import MetaSchedule
-from baselines.random_search import RandomSearch, draw_unseen
+from baselines.random_search import RandomSearch
 from baselines.xgb_transfer import XGBTransfer
 from dgtl.deep_transfer import DeepGaussianTransfer
 from dgtl.models.dgp import DGPConfig
@@ -142,16 +142,6 @@ def test_budget_batches_do_not_change_the_plan() -> None:
     whole = landscape.run(method, 3, 128, batch=64)
     parts = landscape.run(method, 3, 128, batch=24)
     assert [t.config for t in whole] == [t.config for t in parts]
-
-
-def test_draw_unseen_exhausts_a_space() -> None:
-    space = landscape.tiny_space()
-    rng = np.random.default_rng(0)
-    seen: set[str] = set()
-    while len(found := draw_unseen(space, rng, 7, seen)):
-        assert seen.isdisjoint(space.keys(found))
-        seen.update(space.keys(found))
-    assert len(seen) == space.size
 
 
 def test_importing_the_baselines_imports_no_tensorflow() -> None:

@@ -125,6 +125,25 @@ def test_learned_process_tells_the_features_that_matter() -> None:
     assert learned.noise < 0.1 * learned.kernel_variance
 
 
+def test_tasks_of_few_trials_do_not_make_noise_seem_small() -> None:
+    """Residuals without a pattern, fewer rows a task than a step draws."""
+    rng = np.random.default_rng(0)
+    task = np.repeat(np.arange(12), 24)
+    x, y = rng.normal(size=(len(task), 3)), 0.5 * rng.normal(size=len(task))
+    learned = learn(x, y, task, TaskConfig(steps=150, rows=96), np.random.SeedSequence(0))
+    assert learned.noise > 0.5 * learned.variance
+
+
+@pytest.mark.parametrize("sizes", [(64, 5), (64, 64, 5), (20,), (4, 4, 4, 4)])
+def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
+    """Every row is predicted by trees that were fitted to enough others."""
+    layer = np.repeat(np.arange(len(sizes)), sizes)
+    x = np.random.default_rng(0).normal(size=(len(layer), 3))
+    model = StackedDGP(NETWORK, dataclasses.replace(STACK, folds=5))
+    _, unseen = model._out_of_fold(x, 2 ** x[:, 0], layer, np.random.SeedSequence(0), 0)
+    assert np.isfinite(unseen).all()
+
+
 def test_departure_of_one_trial_is_that_of_a_hand_calculation() -> None:
     """At the trial itself: s / (s + noise) of the residual, and s noise / (s + noise) left."""
     given_ = Departure(process(), np.zeros((1, 2)), np.array([1.6]))
