@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 FEW = XGBConfig(trees=60, rate=0.2, folds=0)
 NETWORK = DGPConfig(hidden=4, inducing=32, steps=60, batch=128)
-AGENT = {"episodes": 16, "steps": 60, "side_by_side": 16}
+AGENT = {"episodes": 64, "steps": 120, "side_by_side": 64}
 METHODS = {
     "random": RandomSearch(),
     "autotvm": AutoTVM(annealing=SHORT),
@@ -85,17 +86,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Method]:
     return prepare
 
 
-@pytest.fixture(scope="module")
-def random_best() -> float:
-    runs = [landscape.run(METHODS["random"], seed, TRIALS) for seed in range(5)]
+@functools.cache
+def random_best(n: int) -> float:
+    runs = [landscape.run(METHODS["random"], seed, n) for seed in range(25)]
     return median(landscape.best(trials) for trials in runs)
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
-def test_median_of_five_seeds_beats_random(name: str, prepared, random_best: float) -> None:
+def test_median_of_five_seeds_beats_random(name: str, prepared) -> None:
     method = prepared(name)
-    runs = [landscape.run(method, seed, TRIALS) for seed in range(5)]
-    assert median(landscape.best(trials) for trials in runs) > random_best
+    # An agent has learned little after two plans of 64.
+    n = 2 * TRIALS if name in ("chameleon", "chameleon_paper") else TRIALS
+    runs = [landscape.run(method, seed, n) for seed in range(5)]
+    assert median(landscape.best(trials) for trials in runs) > random_best(n)
 
 
 @pytest.mark.parametrize("name", METHODS)
