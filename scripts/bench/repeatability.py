@@ -45,7 +45,9 @@ def main() -> None:
     functions = {f.task: f.mod for f in found if f.task is not None}
     modules = {task.key: mod for task, mod in functions.items()}
     patience = (0.0, MeasureOptions.patience_s)
-    measurers = [LocalMeasurer(hardware, modules, MeasureOptions(patience_s=p)) for p in patience]
+    # However slow, all timings of a schedule are taken.
+    options = [MeasureOptions(patience_s=p, quick_factor=math.inf) for p in patience]
+    measurers = [LocalMeasurer(hardware, modules, option) for option in options]
     lines = []
     try:
         for task, mod in functions.items():
