@@ -52,7 +52,9 @@ def main() -> None:
         for name in ("xgb", "dgp_alone", "dgp"):
             for source in held:
                 x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()
-                found.setdefault(name, []).append(scores(y, learned.predict(name, x)))
+                found.setdefault(name, []).append(
+                    scores(y, learned.predict(name, x), learned.factor)
+                )
     for name, rows in found.items():
         means = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
         text = "  ".join(f"{key} {value:.3f}" for key, value in means.items())

@@ -127,7 +127,9 @@ def predict(
     rows = sum(len(source.ok_trials) for source in known)
     data = [(t.task, FeatureMap(t.task, t.space)(t.configs()), t.gflops()) for t in fold.targets]
     for model in missing:
-        layers = {task.key: scores(y, learned.predict(model, x)) for task, x, y in data}
+        layers = {
+            task.key: scores(y, learned.predict(model, x), learned.factor) for task, x, y in data
+        }
         _append(path, Result(dataset, fold.name, model, seed, code, rows, layers))
         print(f"{dataset}, {fold.name}, seed {seed}: {model}", file=sys.stderr)
 

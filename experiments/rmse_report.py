@@ -34,7 +34,9 @@ HEADER = (
 NOTE = (
     "Models predict layers of which nothing was learned from, without a trial of them. Means over "
     "layers and seeds of the score of each layer: RMSE of throughput in GFLOPS and in log2, rank "
-    "correlation, best of the top 1 and top 10 predictions over the best recorded. In brackets the "
+    "correlation, best of the top 1 and top 10 predictions over the best recorded. A prediction in "
+    "GFLOPS is 2 to the power of that in log2, times one factor for all models that makes a mean of "
+    "this median: by least squares on the source layers, left out in folds. In brackets the "
     "95 % interval of a bootstrap over layers of the difference, paired by layer and seed: below "
     "zero, the model's error is the smaller one. All models learn from the same rows and features, "
     f"but the exact GP from {EXACT_ROWS:,} of them. Scores of folds of layers are pooled."

@@ -44,6 +44,7 @@ def history(tmp_path, sources) -> Path:
 class Guess:
     """Stands in for what learns: right about xgb, off by one for the others; counts predictions."""
 
+    factor = 1.0
     asked: list[str] = []  # noqa: RUF012
 
     def __init__(self, sources, steps, seed):
@@ -93,6 +94,17 @@ def test_scores_of_a_perfect_and_of_a_reversed_prediction():
     assert reversed_["spearman"] == -1
     assert reversed_["top10"] == 2.0**-10
     assert scores(gflops, np.arange(20.0) + 1)["rmse_log2"] == pytest.approx(1)
+
+
+def test_a_factor_makes_means_of_medians(sources):
+    """Of a throughput scattered by a factor of two about what no feature tells."""
+    gflops = np.array([1.0, 4.0])
+    assert scores(gflops, np.log2(gflops / 2), 2.0)["rmse_gflops"] == pytest.approx(0)
+    learned = Learned(sources, 5, 0)
+    scatter = np.random.default_rng(0).normal(size=len(learned._gflops))
+    learned._features, learned._gflops = 0.0 * learned._features, 100 * 2**scatter
+    mean_over_median = np.exp(0.5 * np.log(2) ** 2)
+    assert learned.factor == pytest.approx(mean_over_median, rel=0.1)
 
 
 def test_every_model_learns_and_the_mean_is_of_two(sources):
