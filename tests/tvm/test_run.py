@@ -52,9 +52,9 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
         "workload=tiny",
         "tracking=disabled",
         f"hardware.num_cores={CORES}",
-        f"history.path={folder / 'history.jsonl'}",
-        f"cache={folder / 'models'}",
-        f"hydra.run.dir={folder / 'out'}",
+        "history.path=history.jsonl",
+        "cache=models",
+        "hydra.run.dir=out",
         "budget.initial_set=64",
         f"budget.tuning_set={TUNING_SET}",
         f"budget.final={FINAL}",
@@ -140,6 +140,15 @@ def test_the_same_command_again_measures_nothing(copied):
     again = Summary.read(copied / "out" / "summary.json")
     assert again.tasks == summary.tasks
     assert again.search_s == summary.search_s
+
+
+def test_trials_of_other_settings_are_not_gone_on_from(copied):
+    before = (copied / "out" / "trials.jsonl").read_bytes()
+    done = run(copied, "measure.min_repeat_ms=2")
+    assert done.returncode == 1
+    assert "holds trials of other settings (measure.min_repeat_ms): fresh=true" in done.stderr
+    assert (copied / "out" / "trials.jsonl").read_bytes() == before
+    assert (copied / "out" / "summary.json").exists()
 
 
 def test_a_killed_run_goes_on_to_the_same_end(copied):
