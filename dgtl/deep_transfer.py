@@ -20,9 +20,9 @@ import numpy as np
 
 from dgtl.features import FEATURES_SCHEMA
 from dgtl.models import load_model
-from dgtl.models.base import MIN_ROWS
+from dgtl.models.base import MIN_ROWS, SCHEMA
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
-from dgtl.models.dgp_stacked import SCHEMA, StackConfig, StackedDGP, TunedDGP
+from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
 from dgtl.transfer import Estimator, Transfer, layers_of, source_data
 
@@ -95,7 +95,7 @@ class DeepGaussianTransfer(Transfer):
         self._trials = features, gflops
         settings = {
             "network": dataclasses.asdict(self.network),
-            "stack": None if self.stack is None else [SCHEMA, dataclasses.asdict(self.stack)],
+            "stack": self.stack and dataclasses.asdict(self.stack),
             "seed": seed,
         }
         folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
@@ -222,7 +222,8 @@ def fingerprint(
     digest = hashlib.sha256()
     for array in (features, gflops):
         digest.update(np.ascontiguousarray(array).tobytes())
-    digest.update(json.dumps({"features": FEATURES_SCHEMA, **settings}, sort_keys=True).encode())
+    schemas = {"features": FEATURES_SCHEMA, "model": SCHEMA}
+    digest.update(json.dumps(schemas | settings, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 

@@ -32,6 +32,7 @@ import numpy as np
 
 from dgtl.features import FEATURES_SCHEMA, FeatureMap
 from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
+from dgtl.models.base import SCHEMA
 from dgtl.models.dgp import DGPConfig
 from dgtl.models.dgp_stacked import StackConfig
 from dgtl.tables import read_tables
@@ -138,7 +139,7 @@ def fingerprint(fold: Fold, settings: dict[str, int]) -> str:
     """Equal where the same is learned from and the same predicted."""
     told = [[(s.task.key, len(s.trials)) for s in part] for part in (fold.sources, fold.targets)]
     models = [dataclasses.asdict(part) for part in (DGPConfig(), StackConfig())]
-    text = json.dumps([FEATURES_SCHEMA, models, told, settings], sort_keys=True)
+    text = json.dumps([FEATURES_SCHEMA, SCHEMA, models, told, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -17,8 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SCHEMA = 1
-"""Version of the saved folders; a reader refuses any other."""
+SCHEMA = 4
+"""Rises with what a kept model consists of, or predicts; a reader refuses any other."""
 
 MIN_ROWS = 8
 """Fewer trials than this do not make a model."""

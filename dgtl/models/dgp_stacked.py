@@ -1,12 +1,11 @@
 """The deep GP that learns on top of boosted trees, and tunes itself to a task in function space.
 
-Trees predict a layer they have never seen better than a deep GP does, whose linear trends
-extrapolate; the deep GP knows what trees cannot say, how predictions move together. So the trees'
-prediction is one more input of the deep GP (in training out of fold, so that it is as good as it
-will be on a new task), the two are averaged, and what is still wrong is a process of its own for
-each task (`dgp_task`). The trees of all folds predict together with those of all layers: each has
-missed other layers, so that their mean errs less. docs/findings.md says what each part is worth on
-tasks left out.
+Trees predict a layer they have never seen better than a deep GP does; the deep GP knows what trees
+cannot say, how predictions move together. So the trees' prediction is one more input of the deep GP
+(in training out of fold, so that it is as good as it will be on a new task), the two are averaged,
+and what is still wrong is a process of its own for each task (`dgp_task`). The trees of all folds
+predict together with those of all layers: each has missed other layers, so that their mean errs
+less. docs/findings.md says what each part is worth on tasks left out.
 """
 
 from __future__ import annotations
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
     from dgtl.models.dgp_state import Array
 
 _KIND = "stacked_dgp"
-
-SCHEMA = 3
-"""Rises with what a kept model consists of: one of before is learned anew."""
 
 
 @dataclass(frozen=True)

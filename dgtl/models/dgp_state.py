@@ -92,13 +92,15 @@ class Scaler:
     """Standardisation, fixed by the source data alone.
 
     Columns that are constant there are dropped: nothing was learned about them, and a target
-    task may set them to anything.
+    task may set them to anything. What lies beyond the others' range counts as its end, as it does
+    for trees: the mean functions of the layers are linear, and would carry a trend on without end.
     """
 
     width: int
     columns: NDArray[np.int64]  # [D] those kept
     x_mean: Array  # [D]
     x_std: Array  # [D]
+    x_range: Array  # [2, D] least and greatest, as they are, not standardised
     y_mean: float
     y_std: float
 
@@ -116,11 +118,15 @@ class Scaler:
         y_std = float(y.std())
         # Equal targets carry no scale; 1 leaves them in units of log2 GFLOPS.
         y_std = y_std if y_std > 1e-9 else 1.0
-        return cls(x.shape[1], columns, mean[columns], std[columns], float(y.mean()), y_std)
+        kept = x[:, columns]
+        x_range = np.stack([kept.min(axis=0), kept.max(axis=0)])
+        return cls(
+            x.shape[1], columns, mean[columns], std[columns], x_range, float(y.mean()), y_std
+        )
 
     def inputs(self, x: Array) -> Array:
         """[N, width] to standardised [N, D]."""
-        return np.asarray((x[:, self.columns] - self.x_mean) / self.x_std)
+        return np.asarray((np.clip(x[:, self.columns], *self.x_range) - self.x_mean) / self.x_std)
 
     def targets(self, y: Array) -> Array:
         """log2 GFLOPS [N] to standardised [N]."""
@@ -144,6 +150,7 @@ class DGPState:
             "scaler.columns": self.scaler.columns,
             "scaler.x_mean": self.scaler.x_mean,
             "scaler.x_std": self.scaler.x_std,
+            "scaler.x_range": self.scaler.x_range,
             "scaler.y": np.asarray([self.scaler.y_mean, self.scaler.y_std]),
             "noise": np.asarray(self.noise),
             "jitter": np.asarray(self.jitter),
@@ -162,7 +169,8 @@ class DGPState:
             ValueError: names are missing or unknown, shapes disagree, values are not finite.
         """
         names = {f"layer{i}.{field}" for i in range(layers) for field in LAYER_FIELDS}
-        names |= {f"scaler.{field}" for field in ("width", "columns", "x_mean", "x_std", "y")}
+        scaling = ("width", "columns", "x_mean", "x_std", "x_range", "y")
+        names |= {f"scaler.{field}" for field in scaling}
         names |= {"noise", "jitter"}
         if set(named) != names:
             raise ValueError(f"arrays missing or unknown: {sorted(names ^ set(named))}")
@@ -175,6 +183,7 @@ class DGPState:
             named["scaler.columns"].astype(np.int64),
             named["scaler.x_mean"].astype(np.float64),
             named["scaler.x_std"].astype(np.float64),
+            named["scaler.x_range"].astype(np.float64),
             y_mean,
             y_std,
         )

@@ -221,6 +221,17 @@ def test_a_column_constant_in_the_source_is_ignored(source: DeepGP) -> None:
     np.testing.assert_array_equal(source.predict(x).mean, source.predict(moved).mean)
 
 
+def test_what_lies_beyond_the_source_counts_as_its_end(source: DeepGP) -> None:
+    x, _ = trials(50, 2)
+    ends = source.state.scaler.x_range
+    columns = source.state.scaler.columns
+    beyond = x.copy()
+    beyond[:, columns[0]] = ends[1, 0] + 100.0
+    at_the_end = x.copy()
+    at_the_end[:, columns[0]] = ends[1, 0]
+    assert np.array_equal(source.predict_mean(beyond), source.predict_mean(at_the_end))
+
+
 def test_threads_cannot_change_once_tensorflow_computes() -> None:
     tf.constant(1.0) + 1.0
     limit_threads(
