@@ -59,6 +59,7 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
         f"budget.tuning_set={TUNING_SET}",
         f"budget.final={FINAL}",
         "measure.min_repeat_ms=1",
+        "measure.patience_s=0.1",
         "model.network.steps=20",
         "model.network.inducing=16",
         "model.annealing.chains=8",

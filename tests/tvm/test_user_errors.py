@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -73,12 +74,12 @@ def call(folder: Path, overrides: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """All wrong commands, two at a time."""
+    """All wrong commands, as many at a time as there are cores."""
     folder = tmp_path_factory.mktemp("errors")
     write_history(folder / "other.jsonl", Hardware("abacus", '{"kind": "llvm"}', 1))
     lines = (folder / "other.jsonl").read_text().splitlines(keepends=True)
     (folder / "damaged.jsonl").write_text(lines[0] + lines[1][:20] + "\n" + lines[2])
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = {wrong: pool.submit(call, folder, wrong) for wrong in WRONG}
         return {wrong: future.result() for wrong, future in futures.items()}
 
