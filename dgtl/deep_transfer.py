@@ -13,6 +13,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,9 @@ SAMPLES = 4096
 
 ALONE_STEPS = 500
 """Steps of training on the target alone, where there is no source."""
+
+LEARNED = "learned.json"
+"""Beside a kept model: how many seconds it took to learn."""
 
 
 @dataclasses.dataclass
@@ -88,6 +92,7 @@ class DeepGaussianTransfer(Transfer):
 
     def forget(self) -> None:
         self._source = self._trials = None
+        self.spared_s = 0.0
 
     def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """The deep GP learns from the sources (eq. 1), or is loaded if it has before."""
@@ -99,11 +104,13 @@ class DeepGaussianTransfer(Transfer):
             "seed": seed,
         }
         folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
-        if (folder / "config.json").exists():
+        if folder.exists():
             model = load_model(folder)
             assert isinstance(model, DeepGP | StackedDGP)
             self._source = model
+            self.spared_s = float(json.loads((folder / LEARNED).read_text())["seconds"])
             return
+        begin = time.perf_counter()
         if self.stack is None:
             self._source = DeepGP(self.network)
             self._source.fit(features, gflops, seed=seed)
@@ -111,7 +118,7 @@ class DeepGaussianTransfer(Transfer):
             layer = layers_of(sources)[owner]
             self._source = StackedDGP(self.network, self.stack)
             self._source.fit(features, gflops, seed=seed, task=owner, layer=layer)
-        _keep(self._source, folder)
+        _keep(self._source, folder, time.perf_counter() - begin)
 
     def adapted(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
@@ -222,20 +229,21 @@ def fingerprint(
     digest = hashlib.sha256()
     for array in (features, gflops):
         digest.update(np.ascontiguousarray(array).tobytes())
-    schemas = {"features": FEATURES_SCHEMA, "model": SCHEMA}
+    schemas = {"features": FEATURES_SCHEMA, "model": SCHEMA, "folder": 2}
     digest.update(json.dumps(schemas | settings, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
 
-def _keep(model: DeepGP | StackedDGP, folder: Path) -> None:
+def _keep(model: DeepGP | StackedDGP, folder: Path, seconds: float) -> None:
     """Saves a model in one go: of two runs that learn the same at once, the later one yields."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix="dgp-new-", dir=folder.parent))
     try:
         model.save(fresh)
+        (fresh / LEARNED).write_text(json.dumps({"seconds": round(seconds, 3)}))
         fresh.rename(folder)
     except OSError:
-        if not (folder / "config.json").exists():
+        if not folder.exists():
             raise
     finally:
         shutil.rmtree(fresh, ignore_errors=True)

@@ -9,7 +9,6 @@ import dataclasses
 import errno
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,9 +131,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             if n_source
             else "no trials to learn from: random tuning sets instead of chosen ones"
         )
-        begin = time.perf_counter()
-        method.prepare(sources, Path(cfg.cache), int(cfg.seed))
-        pretrain_s = time.perf_counter() - begin
+        pretrain_s = method.prepare_timed(sources, Path(cfg.cache), int(cfg.seed))
 
         with TrialLog(begun.log_path) as log:
             source = provenance.collect(hardware, cfg.seed, machine.versions(), options)

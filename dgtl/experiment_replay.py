@@ -9,7 +9,6 @@ and how often.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,9 +168,7 @@ class _Search:
         n = sum(len(source.trials) for source in sources)
         self._progress.message(f"{n} trials of {len(sources)} source tasks")
         method: Method = instantiate(self._cfg.model)
-        begin = time.perf_counter()
-        method.prepare(sources, Path(self._cfg.cache), int(self._cfg.seed))
-        self.pretrain_s += time.perf_counter() - begin
+        self.pretrain_s += method.prepare_timed(sources, Path(self._cfg.cache), int(self._cfg.seed))
         self._progress.stage(f"search {fold.name}")
         return method
 

@@ -61,7 +61,8 @@ class Summary:
         build_s, run_s: seconds of all builds and of all runs. Builds run side by side, so that
             their sum may exceed ``search_s``.
         model_s: seconds in cost model and search, part of ``search_s``.
-        pretrain_s: seconds of learning from the sources before the search; not in ``search_s``.
+        pretrain_s: seconds of learning from the sources before the search, those of an earlier run
+            whose model was loaded included; not in ``search_s``.
         trials, failed_trials: how many were tried, and how many of these failed.
         untuned_latency_ms, latency_ms: latency of the network without and with the best schedules;
             None where it was not timed.

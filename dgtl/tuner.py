@@ -78,9 +78,15 @@ class PredictingTuner(Tuner, Protocol):
 
 
 class Method(abc.ABC):
-    """A way to tune, as named by ``model=``."""
+    """A way to tune, as named by ``model=``.
+
+    Attributes:
+        name: as reports call it.
+        spared_s: seconds that learning took the earlier run whose model `prepare` loaded.
+    """
 
     name: str
+    spared_s: float = 0.0
 
     @property
     def planned_trials(self) -> int:
@@ -96,6 +102,12 @@ class Method(abc.ABC):
             cache: folder for models that further runs may load.
             seed: of this preparation.
         """
+
+    def prepare_timed(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> float:
+        """Prepares; the seconds of pre-training, whether it was done here or loaded."""
+        begin = time.perf_counter()
+        self.prepare(sources, cache, seed)
+        return time.perf_counter() - begin + self.spared_s
 
     @abc.abstractmethod
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> Tuner:

@@ -139,8 +139,7 @@ def remark(methods: dict[str, list[Run]], tables: dict[str, Table]) -> str:
         f"{len(tables)} tables of {report['hardware']}, left out by {report['leave_out']}; "
         f"{answer}. Means over tables and seeds; best: throughput as a fraction of the table's "
         "best after so many trials. Score: 0 is random search, 1 an oracle; in brackets the 95 % "
-        "interval of a bootstrap over tables. Pre-training is not in the search time, and short "
-        "where an earlier run left its model."
+        "interval of a bootstrap over tables. Pre-training is not in the search time."
     )
 
 

@@ -91,7 +91,7 @@ def explained(rows: Sequence[Row]) -> list[str]:
         "Means over seeds, in brackets Student's 95 % interval of that mean; one seed has "
         "none. Reductions and HV are against AutoTVM of the same campaign and seed; HV is the "
         "product of both reductions, as fractions, times 100. Pre-training is not in the search "
-        "time, and short where an earlier run left its model.",
+        "time.",
         "To AutoTVM's best: search time until the layers, tuned side by side with equal trials, "
         "sum to no more than AutoTVM's at its end; its reduction is against AutoTVM's whole search "
         "time, and where not all seeds came there, how many did. Search −% at paper: expected "

@@ -71,7 +71,7 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
     model = DeepGP(DGPConfig(hidden=2, inducing=8, steps=5))
     model.fit(x, np.exp2(x[:, 0]), seed=0)
     for _ in range(2):
-        _keep(model, tmp_path / "cache" / "dgp-1")
+        _keep(model, tmp_path / "cache" / "dgp-1", 1.0)
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["dgp-1"]
     kept = load_model(tmp_path / "cache" / "dgp-1")
     np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)

@@ -101,6 +101,18 @@ def test_median_of_five_seeds_beats_random(name: str, prepared) -> None:
     assert median(landscape.best(trials) for trials in runs) > random_best(n)
 
 
+@pytest.mark.parametrize("name", ["dgp", "dgp_alone"])
+def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(name: str, tmp_path) -> None:
+    method, sources = METHODS[name], landscape.sources()
+    learned_s = method.prepare_timed(sources, tmp_path, seed=0)
+    assert method.spared_s == 0.0
+    again_s = method.prepare_timed(sources, tmp_path, seed=0)
+    assert 0.0 < method.spared_s < learned_s
+    assert again_s > method.spared_s
+    method.prepare([], tmp_path, seed=0)
+    assert method.spared_s == 0.0
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_same_seed_same_proposals_and_none_twice(name: str, prepared) -> None:
     method = prepared(name)
