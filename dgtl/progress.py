@@ -87,7 +87,7 @@ class Progress:
             name: of the task.
             index: its place among the tasks, from 1.
             count: how many tasks there are.
-            trials_planned: trials that are still to be made for it; with 0 of them it is over.
+            trials_planned: most trials that are still to be made for it; with 0 of them it is over.
         """
         self._end_task()
         self._task, self._index, self._count = name if trials_planned else "", index, count
@@ -97,7 +97,7 @@ class Progress:
         if trials_planned == 0:
             self.message(f"task {index}/{count} {name}: nothing left to try")
         elif self._live is None:
-            self.message(f"task {index}/{count} {name}: {trials_planned} trials planned")
+            self.message(f"task {index}/{count} {name}: at most {trials_planned} trials")
         self._refresh()
 
     def trial(self, trial: Trial, gflops: float | None) -> None:

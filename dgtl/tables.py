@@ -16,54 +16,15 @@ import numpy as np
 
 from dgtl.autotvm.importer import import_logs
 from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
+from dgtl.layers import OTHER, SHAPES, networks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dgtl.records import Provenance, Task
+    from dgtl.records import Provenance
 
-Layer = tuple[int, int, int, int, int]
-"""A square convolution: input channels, output channels, kernel, stride, size of the output."""
-
-NETWORKS: dict[str, dict[Layer, int]] = {
-    # TVM's relay.testing variant: pre-activation, with a 1x1 shortcut in stage 1 as well.
-    "resnet18": {
-        **{(3, 64, 7, 2, 112): 1, (64, 64, 3, 1, 56): 4, (64, 64, 1, 1, 56): 1},
-        **{(64, 128, 3, 2, 28): 1, (64, 128, 1, 2, 28): 1, (128, 128, 3, 1, 28): 3},
-        **{(128, 256, 3, 2, 14): 1, (128, 256, 1, 2, 14): 1, (256, 256, 3, 1, 14): 3},
-        **{(256, 512, 3, 2, 7): 1, (256, 512, 1, 2, 7): 1, (512, 512, 3, 1, 7): 3},
-    },
-    "vgg16": {
-        **{(3, 64, 3, 1, 224): 1, (64, 64, 3, 1, 224): 1, (64, 128, 3, 1, 112): 1},
-        **{(128, 128, 3, 1, 112): 1, (128, 256, 3, 1, 56): 1, (256, 256, 3, 1, 56): 2},
-        **{(256, 512, 3, 1, 28): 1, (512, 512, 3, 1, 28): 2, (512, 512, 3, 1, 14): 3},
-    },
-    # Without its depthwise layers, which are of another kind.
-    "mobilenet_v1": {
-        **{(3, 32, 3, 2, 112): 1, (32, 64, 1, 1, 112): 1, (64, 128, 1, 1, 56): 1},
-        **{(128, 128, 1, 1, 56): 1, (128, 256, 1, 1, 28): 1, (256, 256, 1, 1, 28): 1},
-        **{(256, 512, 1, 1, 14): 1, (512, 512, 1, 1, 14): 5, (512, 1024, 1, 1, 7): 1},
-        **{(1024, 1024, 1, 1, 7): 1},
-    },
-    # The first version, with the stride in the first 1x1 convolution of a block.
-    "resnet50": {
-        **{(3, 64, 7, 2, 112): 1, (64, 64, 1, 1, 56): 1, (64, 64, 3, 1, 56): 3},
-        **{(64, 256, 1, 1, 56): 4, (256, 64, 1, 1, 56): 2, (256, 128, 1, 2, 28): 1},
-        **{(128, 128, 3, 1, 28): 4, (128, 512, 1, 1, 28): 4, (256, 512, 1, 2, 28): 1},
-        **{(512, 128, 1, 1, 28): 3, (512, 256, 1, 2, 14): 1, (256, 256, 3, 1, 14): 6},
-        **{(256, 1024, 1, 1, 14): 6, (512, 1024, 1, 2, 14): 1, (1024, 256, 1, 1, 14): 5},
-        **{(1024, 512, 1, 2, 7): 1, (512, 512, 3, 1, 7): 3, (512, 2048, 1, 1, 7): 3},
-        **{(1024, 2048, 1, 2, 7): 1, (2048, 512, 1, 1, 7): 2},
-    },
-}
-"""Distinct convolutions of networks, batch 1, 224 x 224, and how often a network runs each; a layer
-may be of several networks. ResNet-18, VGG-16 and MobileNet-v1 as in TVM's ``relay.testing``."""
-
-SQUARE = re.compile(r"conv2d_1x(\d+)x\1x(\d+)x(\d+)x\3x(\d+)(?:_yy\*(\d+)_xx\*\5)?")
-"""Shape key of a square convolution of batch 1: output, channels, kernel, inputs, stride."""
-
-OTHER = "other"
-"""The network of what is in none of `NETWORKS`; in the GTX 1650 logs that is Inception v3."""
+BENCH = "amd-epyc-znver4"
+"""Hardware whose shipped tables are searched unless another is named."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +52,17 @@ def read_tables(
     Args:
         paths: files or folders; None is the shipped tables and the shipped history. What several
             of them hold of one task is one table.
-        hardware: name of the hardware, needed where the files hold several. It may have measured
-            with several numbers of cores, each a task of its own.
+        hardware: name of the hardware, needed where the files hold several; of what is shipped,
+            None is `BENCH`. It may have measured with several numbers of cores, each a task of its
+            own.
         min_rows: tasks with fewer distinct configurations are only learnt from.
 
     Raises:
         ValueError: a path that cannot be read, no table that is large enough, several hardware.
     """
-    files = [SHIPPED_TABLES, SHIPPED] if paths is None else [Path(path) for path in paths]
+    files = [Path(path) for path in paths] if paths is not None else [SHIPPED_TABLES, SHIPPED]
+    if paths is None and hardware is None:
+        hardware = BENCH
     histories = [path for path in files if _is_history(path)]
     logs = [path for path in files if path not in histories]
     sources: list[SourceTask] = []
@@ -220,11 +184,11 @@ def choose(
     wanted = finder(patterns)
     chosen = [table for table in tables if wanted(table.task.key)]
     if networks is not None:
-        unknown = set(networks) - {*NETWORKS, OTHER}
+        unknown = set(networks) - {*SHAPES, OTHER}
         if unknown:
             raise ValueError(
                 f"workload.networks: {', '.join(sorted(unknown))} not known; "
-                f"choose of {', '.join((*NETWORKS, OTHER))}"
+                f"choose of {', '.join((*SHAPES, OTHER))}"
             )
         chosen = [t for t in chosen if not networks_of(t.task).isdisjoint(networks)]
     if not chosen:
@@ -274,7 +238,7 @@ def network_folds(
     """
     folds = []
     left = list(targets)
-    for name in (*NETWORKS, OTHER) if networks is None else networks:
+    for name in (*SHAPES, OTHER) if networks is None else networks:
         own = tuple(t for t in left if name in networks_of(t.task))
         left = [t for t in left if t not in own]
         sources = tuple(t for t in (*read.tables, *read.small) if name not in networks_of(t.task))
@@ -283,18 +247,3 @@ def network_folds(
         if own:
             folds.append(Fold(name, own, sources))
     return folds
-
-
-def networks_of(task: Task) -> frozenset[str]:
-    """Names of the networks that a task's layer is of, batch 1; `OTHER` if none."""
-    found = frozenset(name for name, layers in NETWORKS.items() if layer_of(task) in layers)
-    return found or frozenset({OTHER})
-
-
-def layer_of(task: Task) -> Layer | None:
-    """The square convolution that a task is, batch 1; None for anything else."""
-    found = SQUARE.fullmatch(task.shape_key)
-    if found is None:
-        return None
-    size, outputs, kernel, inputs, stride = (int(n or 1) for n in found.groups())
-    return inputs, outputs, kernel, stride, size

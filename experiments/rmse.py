@@ -35,7 +35,7 @@ from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
 from dgtl.models.base import SCHEMA
 from dgtl.models.dgp import DGPConfig
 from dgtl.models.dgp_stacked import StackConfig
-from dgtl.tables import read_tables
+from dgtl.tables import BENCH, read_tables
 from experiments import rmse_report
 from experiments.left_out import KINDS, left_out
 from experiments.results import write_csv
@@ -168,8 +168,8 @@ def datasets(given: Iterable[str]) -> dict[str, list[str]]:
         runs = [str(trials) for trials in sorted(Path(path).rglob("trials.jsonl"))]
         found.setdefault(name, []).extend(runs or [path])
     if not found or CPU in found:
-        shipped = [str(folder) for folder in (SHIPPED, SHIPPED_TABLES) if folder.exists()]
-        found[CPU] = [*shipped, *found.get(CPU, [])]
+        shipped = [*SHIPPED.glob(f"{BENCH}-*"), *SHIPPED_TABLES.glob(f"{BENCH}-*")]
+        found[CPU] = [*map(str, sorted(shipped)), *found.get(CPU, [])]
     return found
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.tables import NETWORKS, layer_of
+from dgtl.layers import NETWORKS, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -54,7 +54,7 @@ def test_plain_lines_say_stage_task_trials_best_failures_and_time_left():
             progress.trial(trial.replace(wall_s=30.0, model_s=0.0), gflops)
     lines = out.getvalue().splitlines()
     assert lines[0] == "tune ..."
-    assert lines[1] == "task 1/2 fused_dense: 4 trials planned"
+    assert lines[1] == "task 1/2 fused_dense: at most 4 trials"
     # Two trials took a minute; two of this task and four of the next are to come.
     expected = "task 1/2 fused_dense: 2/4 trials, best 12.0 GFLOPS, 1 failed, 3:00 min left"
     assert lines[3] == expected

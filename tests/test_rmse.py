@@ -1,7 +1,6 @@
 """Numbers are of layers that nothing was learned from, each is made once, and none is lost."""
 
 import csv
-import dataclasses
 import json
 import subprocess
 import sys
@@ -13,9 +12,10 @@ import toys
 from test_compare import write as write_history
 
 from dgtl.history import SourceTask
-from dgtl.tables import read_tables
+from dgtl.layers import SHAPES, networks_of
+from dgtl.tables import BENCH, read_tables
 from experiments import rmse
-from experiments.left_out import LAYERS, left_out, networks_of
+from experiments.left_out import left_out
 from experiments.zero_shot import MODELS, Learned, scores
 
 ROOT = Path(__file__).parents[1]
@@ -62,15 +62,6 @@ def guess(monkeypatch):
     return Guess
 
 
-def test_layers_are_known_by_shape_at_any_batch(sources):
-    names = [networks_of(source.task) for source in sources]
-    assert names == [{"resnet18", "resnet50"}, {"resnet18"}, {"vgg16"}, set(), set(), set()]
-    batched = sources[2].task.key.replace("conv2d_1x", "conv2d_128x")
-    assert networks_of(dataclasses.replace(sources[2].task, key=batched)) == {"vgg16"}
-    assert "depthwise_conv2d_56x56x64x3x3x1_yy*2_xx*2" in LAYERS["mobilenet_v1"]
-    assert "dense_1000x512" in LAYERS["resnet18"]
-
-
 def test_nothing_is_learned_of_what_is_left_out(history):
     folds = left_out(read_tables([str(history)]), ("network", "layer"), 3)
     # The one layer of ResNet-50 is ResNet-18's as well.
@@ -79,7 +70,7 @@ def test_nothing_is_learned_of_what_is_left_out(history):
     for fold in folds:
         known = {source.task.shape_key for source in fold.sources}
         assert known.isdisjoint(target.task.shape_key for target in fold.targets)
-        if fold.name in LAYERS:
+        if fold.name in SHAPES:
             assert not any(fold.name in networks_of(source.task) for source in fold.sources)
     dealt = [t.task.key for fold in folds[2:] for t in fold.targets]
     assert len(dealt) == len(set(dealt)) == 6
@@ -196,8 +187,9 @@ def test_a_folder_of_runs_stands_for_their_trials(tmp_path):
 
 def test_shipped_data_are_what_is_added_to():
     assert rmse.datasets(["v100=a", "v100=b"]) == {"v100": ["a", "b"]}
-    assert rmse.datasets([])["cpu"][0].endswith("data")
-    assert rmse.datasets(["cpu=runs"])["cpu"][-1] == "runs"
+    shipped = rmse.datasets([])["cpu"]
+    assert {Path(path).name.startswith(BENCH) for path in shipped} == {True}
+    assert rmse.datasets(["cpu=runs"])["cpu"] == [*shipped, "runs"]
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):

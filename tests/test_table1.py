@@ -18,9 +18,9 @@ from omegaconf import OmegaConf
 
 from dgtl import metrics
 from dgtl.history import SourceTask, TrialLog
+from dgtl.layers import NETWORKS
 from dgtl.runs import Origin
 from dgtl.summary import summarise
-from dgtl.tables import NETWORKS
 from experiments import published
 from experiments.table1 import read_live, read_recorded, write
 from experiments.table1_campaign import BUDGETS, Cell, cells, run_cells, time_left

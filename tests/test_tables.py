@@ -7,28 +7,17 @@ from pathlib import Path
 
 import pytest
 import toys
-from onnx import helper
 
-from dgtl.autotvm.layers import Conv
 from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
+from dgtl.layers import NETWORKS, OTHER, networks_of
 from dgtl.records import Hardware, Task
-from dgtl.tables import (
-    NETWORKS,
-    OTHER,
-    Tables,
-    choose,
-    layer_folds,
-    network_folds,
-    networks_of,
-    read_tables,
-)
-from dgtl.tvm import networks
+from dgtl.tables import BENCH, Tables, choose, layer_folds, network_folds, read_tables
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
 
 
 def layer(shape: tuple[int, int, int, int, int]) -> SourceTask:
-    """A table of three rows for a convolution as `dgtl.tables.NETWORKS` writes it."""
+    """A table of three rows for a convolution as `dgtl.layers.NETWORKS` writes it."""
     inputs, outputs, kernel, stride, size = shape
     task = toys.conv2d(size, inputs, outputs, kernel, stride)
     space = toys.space_of(toys.dense())
@@ -139,49 +128,6 @@ def test_autotvm_logs_are_tables_too(tmp_path):
     assert table.trials[0].search_s == 2.5
 
 
-def test_layers_of_networks_are_found_from_tasks_of_any_origin():
-    assert networks_of(layer((3, 64, 7, 2, 112)).task) == {"resnet18", "resnet50"}
-    assert networks_of(layer((256, 128, 1, 2, 28)).task) == {"resnet50"}
-    assert networks_of(UNKNOWN.task) == networks_of(toys.dense()) == {OTHER}
-    conv = Conv(1, 64, 128, (56, 56), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), 4, False)
-    task = dataclasses.replace(toys.dense(), kind="conv2d", layer=conv.shape_key)
-    assert networks_of(task) == {"resnet18"}
-    batched = dataclasses.replace(conv, batch=128)
-    assert networks_of(dataclasses.replace(task, layer=batched.shape_key)) == {OTHER}
-
-
-def test_networks_have_as_many_layers_as_published():
-    counts = {name: len(layers) for name, layers in NETWORKS.items()}
-    assert counts == {"resnet18": 12, "vgg16": 9, "mobilenet_v1": 10, "resnet50": 20}
-
-
-def test_layers_occur_as_often_as_in_the_graphs():
-    """Counted in the networks that are tuned here, which are torchvision's."""
-    for name in ("resnet18", "vgg16", "mobilenet_v1"):
-        expected = dict(NETWORKS[name])
-        if name == "resnet18":
-            del expected[64, 64, 1, 1, 56]  # torchvision's first stage has no such shortcut
-        assert convolutions(networks.load(name, seed=0)) == expected
-    assert sum(NETWORKS["resnet50"].values()) == 53
-
-
-def convolutions(model) -> dict[tuple[int, ...], int]:
-    """Ungrouped convolutions of an ONNX graph of 224 x 224, as `NETWORKS` writes them."""
-    shapes = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
-    sizes, found = {"data": 224}, collections.Counter()
-    for node in model.graph.node:
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        size = sizes[node.input[0]]
-        if "kernel_shape" in given:
-            kernel, stride = given["kernel_shape"][0], given["strides"][0]
-            size = (size + 2 * given["pads"][0] - kernel) // stride + 1
-        if node.op_type == "Conv" and given["group"] == 1:
-            outputs, inputs = shapes[node.input[1]][:2]
-            found[inputs, outputs, kernel, stride, size] += 1
-        sizes[node.output[0]] = size
-    return dict(found)
-
-
 @pytest.mark.parametrize("n", [2, 4, None])
 def test_layer_folds_never_learn_from_their_own_shapes(n):
     twin = dataclasses.replace(TABLES[0], task=dataclasses.replace(TABLES[0].task, key="twin"))
@@ -286,6 +232,16 @@ def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
     read = read_tables(None, min_rows=2000)
     assert shapes(read.tables) == tables
     assert shapes(read.small) == history
+
+
+def test_of_the_shipped_tables_those_of_one_hardware_are_searched_whichever_is_named():
+    names = {source.task.hardware.name for source in History.read(SHIPPED_TABLES)}
+    assert BENCH in names
+    for name in names:
+        read = read_tables(None, name, min_rows=2000)
+        assert len(read.tables) >= 12
+        assert {t.task.hardware.name for t in (*read.tables, *read.small)} == {name}
+    assert {t.task.hardware.name for t in read_tables(None).tables} == {BENCH}
 
 
 @pytest.mark.slow
