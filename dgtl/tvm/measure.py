@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import tvm
 from filelock import FileLock
-from tvm.support.popen_pool import PopenPoolExecutor
 
 from dgtl.measure import MeasureOptions
 from dgtl.records import Status, Trial
-from dgtl.tvm import workers
+from dgtl.tvm import pools, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
+
+    from tvm.support.popen_pool import PopenPoolExecutor
 
     from dgtl.records import Hardware, Task
 
@@ -111,14 +111,7 @@ class LocalMeasurer:
         self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
-        return PopenPoolExecutor(
-            max_workers=count,
-            timeout=timeout_s,
-            initializer=workers.start,
-            initargs=(self.hardware.num_cores, str(self._folder)),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        return pools.start(count, timeout_s, self.hardware.num_cores, str(self._folder))
 
     def _start_runner(self) -> None:
         self._runner = self._pool(1, self.options.run_timeout_s)
@@ -133,8 +126,7 @@ class LocalMeasurer:
 
     def close(self) -> None:
         """Ends the workers and removes every file that was built."""
-        for pool in (self._builders, self._runner, self._checker):
-            pool.shutdown(wait=True)
+        pools.end(self._builders, self._runner, self._checker)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def measure(
@@ -151,10 +143,14 @@ class LocalMeasurer:
         with self._lock:
             begin = time.perf_counter()
             builds = [self._submit_build(task, config) for config in configs]
-            built = [
-                self._build_result(task, config, future)
-                for config, future in zip(configs, builds, strict=True)
-            ]
+            try:
+                built = [
+                    self._build_result(task, config, future)
+                    for config, future in zip(configs, builds, strict=True)
+                ]
+            finally:
+                for future in builds:  # those that an interruption leaves
+                    future.cancel()
             build_share_s = (time.perf_counter() - begin) / len(configs)
             trials = self._run_all(built, best_s)
         trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
@@ -204,7 +200,7 @@ class LocalMeasurer:
         self._run(workers.unload)
         self._runner_loaded += len(candidates)
         if self._runner_loaded >= RUNNER_LIFE:
-            self._runner.shutdown(wait=True)
+            pools.end(self._runner)
             self._start_runner()
         for candidate in candidates:
             if candidate.built is not None:
@@ -275,19 +271,12 @@ def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *argumen
     Raises:
         TimeoutError: it took longer than ``timeout_s``.
     """
-    pool = PopenPoolExecutor(
-        max_workers=1,
-        timeout=timeout_s,
-        initializer=workers.start,
-        initargs=(hardware.num_cores,),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    pool = pools.start(1, timeout_s, hardware.num_cores)
     try:
         with machine_lock():
             return pool.submit(function, *arguments).result()
     finally:
-        pool.shutdown(wait=True)
+        pools.end(pool)
 
 
 def _failure(trial: Trial, status: Status, error: object, **seconds: float) -> Trial:

@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +48,8 @@ def write_history(path: Path) -> None:
                 log.trial(Trial(task.key, key, Status.OK, run_times_s=(latency_s,) * 3))
 
 
-def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
-    """``python run.py workload=tiny`` with few trials, its results in ``folder/out``."""
+def command(*overrides: str) -> list[str]:
+    """``python run.py workload=tiny`` with few trials, its results in ``out``."""
     settings = (
         "workload=tiny",
         "tracking=disabled",
@@ -66,12 +68,13 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
         "model.annealing.steps=20",
         "deploy.repeats=5",
     )
+    return [sys.executable, str(ROOT / "run.py"), *settings, *overrides]
+
+
+def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "COLUMNS": "120"}
     return subprocess.run(
-        [sys.executable, str(ROOT / "run.py"), *settings, *overrides],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "120"},
+        command(*overrides), capture_output=True, text=True, cwd=folder, env=environment
     )
 
 
@@ -168,6 +171,23 @@ def test_a_killed_run_goes_on_to_the_same_end(copied):
     assert Summary.read(copied / "out" / "summary.json").trials == TRIALS
     kept = log.read_text().splitlines(keepends=True)
     assert kept[:cut] == lines[:cut]
+
+
+def test_an_impatient_interruption_ends_a_run_with_one_line(copied):
+    """As from a terminal: all of its processes are interrupted, and twice."""
+    many = ("fresh=true", "budget.tuning_set=64", "workload.tasks=[conv2d]")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command(*many), cwd=copied, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    ) as process:
+        while not (line := process.stdout.readline()).startswith("task 1/"):
+            assert line, process.stderr.read()
+        time.sleep(2.0)  # among the builds
+        for _ in range(2):
+            os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, said
+    assert said.splitlines()[-1] == "stopped; the same command goes on from here"
 
 
 def test_what_another_run_measured_is_not_measured_again_if_asked_to(copied):

@@ -1,0 +1,59 @@
+"""Worker processes: TVM's pools, made and ended in one place."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import threading
+from typing import TYPE_CHECKING
+
+from tvm.support.popen_pool import PopenPoolExecutor
+
+from dgtl.tvm import workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def start(
+    count: int, timeout_s: float, num_threads: int, scratch: str | None = None
+) -> PopenPoolExecutor:
+    """A pool of ``count`` processes, each of which starts with its first call.
+
+    Args:
+        count: of processes.
+        timeout_s: after which a call is ended, and its process with it.
+        num_threads, scratch: see `workers.start`.
+    """
+    return PopenPoolExecutor(
+        max_workers=count,
+        timeout=timeout_s,
+        initializer=workers.start,
+        initargs=(num_threads, scratch),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def end(*pools: PopenPoolExecutor) -> None:
+    """Ends the processes, in the middle of a call if need be.
+
+    A second Ctrl-C has to wait for it: a pool that is interrupted here keeps its lock, on which the
+    program would hang when it exits.
+    """
+    with _uninterrupted():
+        for pool in pools:
+            pool.shutdown(wait=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread is interrupted
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
