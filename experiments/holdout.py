@@ -2,6 +2,7 @@
 
     python -m experiments.holdout                                   # the shipped history
     python -m experiments.holdout --logs LOGS --hardware v100       # AutoTVM logs
+    python -m experiments.holdout --logs dgtl/data --hardware HERE --learn-from THERE
 
 No target trial is used and no workload of a table is looked at: this is where settings of the
 models are chosen. Compared are boosted trees, the deep GP alone, and the deep GP stacked on the
@@ -18,7 +19,7 @@ import numpy as np
 
 from dgtl.features import FeatureMap
 from dgtl.history import SHIPPED, SourceTask, subset
-from dgtl.tables import read_tables
+from dgtl.tables import BENCH, read_tables
 from experiments.zero_shot import Learned, scores
 
 if TYPE_CHECKING:
@@ -35,19 +36,22 @@ def folds(sources: Sequence[SourceTask], count: int, seed: int = 0) -> list[list
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--logs", nargs="+", default=[str(SHIPPED)], help="histories or logs")
+    shipped = [str(path) for path in sorted(SHIPPED.glob(f"{BENCH}-*"))]
+    parser.add_argument("--logs", nargs="+", default=shipped, help="histories or logs")
     parser.add_argument("--hardware", help="its name, where the files hold several")
+    parser.add_argument("--learn-from", help="name of other hardware of the files to learn from")
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--use", type=int, default=4, help="only the first so many folds")
     parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
     parser.add_argument("--steps", type=int, default=1000, help="of training the deep GP")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    sources = [s for s in read_tables(args.logs, args.hardware).tables if s.ok_trials]
+    targets = read_tables(args.logs, args.hardware).tables
+    sources = read_tables(args.logs, args.learn_from or args.hardware).tables
     found: dict[str, list[dict[str, float]]] = {}
-    parts = folds(sources, args.folds)
-    for held in parts[: args.use]:
-        known = subset([s for part in parts if part is not held for s in part], args.trials, 0)
+    for held in folds(targets, args.folds)[: args.use]:
+        shapes = {s.task.shape_key for s in held}
+        known = subset([s for s in sources if s.task.shape_key not in shapes], args.trials, 0)
         learned = Learned(known, args.steps, args.seed)
         for name in ("xgb", "dgp_alone", "dgp"):
             for source in held:
