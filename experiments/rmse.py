@@ -5,11 +5,12 @@
         --data v100=LOGS/V100 --data k80=LOGS/K80 --leave-out network
 
 One network is left out at a time, and layers in folds: every number is of layers that were not
-learned from. Without ``--data`` the data are ``cpu``, the shipped history and tables. The history
-holds no layer of AlexNet, VGG-16, ResNet-18 and MobileNet-v1 by construction, so that these are
-predicted where the tables hold their layers or runs are added (``--data cpu=outputs/vgg16/random``
-adds to the shipped). V100 and K80 logs are of ResNet-50 and NASNet at batch 128. Logs and runs of a
-tuner lean to good configurations: of a GTX 1650, give the random one.
+learned from. Without ``--data`` the data are ``epyc`` and ``xeon``, the shipped histories and
+tables. The histories hold no layer of AlexNet, VGG-16, ResNet-18 and MobileNet-v1 by construction,
+so that these are predicted where the tables hold their layers or runs are added: ``--data
+epyc=outputs/vgg16/random`` adds to the shipped, ``--data epyc`` is the shipped alone. V100 and K80
+logs are of ResNet-50 and NASNet at batch 128. Logs and runs of a tuner lean to good configurations:
+of a GTX 1650, give the random one.
 
 All models of `experiments.zero_shot` learn from the same rows. Scores are means over layers. Each
 (data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the same
@@ -35,7 +36,7 @@ from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
 from dgtl.models.base import SCHEMA
 from dgtl.models.dgp import DGPConfig
 from dgtl.models.dgp_stacked import StackConfig
-from dgtl.tables import BENCH, read_tables
+from dgtl.tables import read_tables
 from experiments import rmse_report
 from experiments.left_out import KINDS, left_out
 from experiments.results import write_csv
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
     from dgtl.tables import Fold
 
-CPU = "cpu"
-"""Name of the shipped data."""
+MACHINES = {"epyc": "amd-epyc-znver4", "xeon": "intel-r-xeon-r-processor-rocketlake"}
+"""Names of the shipped data, and the hardware that each was measured on."""
 
 COLUMNS = ("rmse_gflops", "rmse_log2", "spearman", "top1", "top10")
 
@@ -152,10 +153,10 @@ def _append(path: Path, result: Result) -> None:
         file.write(json.dumps(dataclasses.asdict(result)) + "\n")
 
 
-def datasets(given: Iterable[str]) -> dict[str, list[str]]:
+def datasets(given: Sequence[str]) -> dict[str, list[str]]:
     """Paths by name of the data, from ``NAME=PATH``; those of one name belong together.
 
-    A folder of runs stands for the trials of each.
+    A folder of runs stands for the trials of each, a name of `MACHINES` alone for what is shipped.
 
     Raises:
         ValueError: not of this form.
@@ -163,13 +164,17 @@ def datasets(given: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in given:
         name, equals, path = text.partition("=")
+        if text in MACHINES:
+            found.setdefault(name, [])
+            continue
         if not (name and equals and path):
             raise ValueError(f"--data {text}: give NAME=PATH, e.g. --data v100=LOGS/V100")
         runs = [str(trials) for trials in sorted(Path(path).rglob("trials.jsonl"))]
         found.setdefault(name, []).extend(runs or [path])
-    if not found or CPU in found:
-        shipped = [*SHIPPED.glob(f"{BENCH}-*"), *SHIPPED_TABLES.glob(f"{BENCH}-*")]
-        found[CPU] = [*map(str, sorted(shipped)), *found.get(CPU, [])]
+    for name in [name for name in MACHINES if name in found or not given]:
+        files = f"{MACHINES[name]}-*"
+        shipped = sorted([*SHIPPED.glob(files), *SHIPPED_TABLES.glob(files)])
+        found[name] = [*map(str, shipped), *found.get(name, [])]
     return found
 
 

@@ -13,7 +13,7 @@ from test_compare import write as write_history
 
 from dgtl.history import SourceTask
 from dgtl.layers import SHAPES, networks_of
-from dgtl.tables import BENCH, read_tables
+from dgtl.tables import read_tables
 from experiments import rmse
 from experiments.left_out import left_out
 from experiments.zero_shot import MODELS, Learned, scores
@@ -187,9 +187,13 @@ def test_a_folder_of_runs_stands_for_their_trials(tmp_path):
 
 def test_shipped_data_are_what_is_added_to():
     assert rmse.datasets(["v100=a", "v100=b"]) == {"v100": ["a", "b"]}
-    shipped = rmse.datasets([])["cpu"]
-    assert {Path(path).name.startswith(BENCH) for path in shipped} == {True}
-    assert rmse.datasets(["cpu=runs"])["cpu"] == [*shipped, "runs"]
+    shipped = rmse.datasets([])
+    assert list(shipped) == ["epyc", "xeon"]
+    for name, paths in shipped.items():
+        read = read_tables(paths)
+        assert {t.task.hardware.name for t in read.tables} == {rmse.MACHINES[name]}
+    assert rmse.datasets(["xeon"]) == {"xeon": shipped["xeon"]}
+    assert rmse.datasets(["xeon=runs"]) == {"xeon": [*shipped["xeon"], "runs"]}
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):
