@@ -3,7 +3,7 @@
     python -m experiments.readme
 
 Between the lines ``<!-- NAME -->`` and ``<!-- end of NAME -->`` stands what is made from
-``results/NAME.csv``; a test compares the two.
+``results/NAME.csv``, where a name may be in a folder (``xeon/table1``); a test compares the two.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def filled(readme: str, results: Path) -> str:
             raise ValueError(f"README.md shows {path.name}, which {results} does not hold")
         return f"<!-- {found[1]} -->\n{block(path).strip()}\n<!-- end of {found[1]} -->"
 
-    return re.sub(r"<!-- (\w+) -->\n.*?<!-- end of \1 -->", fill, readme, flags=re.DOTALL)
+    return re.sub(r"<!-- ([\w/]+) -->\n.*?<!-- end of \1 -->", fill, readme, flags=re.DOTALL)
 
 
 def main() -> None:
