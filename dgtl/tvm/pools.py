@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+class _Pool(PopenPoolExecutor):
+    """TVM's, which may be ended while its processes end by themselves.
+
+    Ctrl-C reaches these too. TVM's own shutdown then fails where a thread clears away a process that
+    it is about to kill, and keeps its lock, on which the program hangs when it exits.
+    """
+
+    def shutdown(self, wait: bool = True) -> None:
+        with self._lock:
+            processes = list(self._worker_map.values())
+        for process in processes:
+            with contextlib.suppress(
+                AttributeError, ImportError
+            ):  # cleared away meanwhile; at exit
+                process.kill()
+        self._threadpool.shutdown(wait=wait, cancel_futures=True)
+        self._shutdown = True
+
+
 def start(
     count: int, timeout_s: float, num_threads: int, scratch: str | None = None
 ) -> PopenPoolExecutor:
@@ -26,7 +45,7 @@ def start(
         timeout_s: after which a call is ended, and its process with it.
         num_threads, scratch: see `workers.start`.
     """
-    return PopenPoolExecutor(
+    return _Pool(
         max_workers=count,
         timeout=timeout_s,
         initializer=workers.start,
@@ -39,8 +58,7 @@ def start(
 def end(*pools: PopenPoolExecutor) -> None:
     """Ends the processes, in the middle of a call if need be.
 
-    A second Ctrl-C has to wait for it: a pool that is interrupted here keeps its lock, on which the
-    program would hang when it exits.
+    A second Ctrl-C has to wait for it, so that no process is left.
     """
     with _uninterrupted():
         for pool in pools:

@@ -173,12 +173,17 @@ def test_a_killed_run_goes_on_to_the_same_end(copied):
     assert kept[:cut] == lines[:cut]
 
 
+def _interruptible() -> None:
+    """Tests that run in a shell's background inherit that interruptions are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_impatient_interruption_ends_a_run_with_one_line(copied):
     """As from a terminal: all of its processes are interrupted, and twice."""
     many = ("fresh=true", "budget.tuning_set=64", "workload.tasks=[conv2d]")
-    pipe = subprocess.PIPE
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
-        command(*many), cwd=copied, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        command(*many), cwd=copied, start_new_session=True, preexec_fn=_interruptible, **pipes
     ) as process:
         while not (line := process.stdout.readline()).startswith("task 1/"):
             assert line, process.stderr.read()
