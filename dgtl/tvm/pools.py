@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class _Pool(PopenPoolExecutor):
     """TVM's, which may be ended while its processes end by themselves.
 
-    Ctrl-C reaches these too. TVM's own shutdown then fails where a thread clears away a process that
-    it is about to kill, and keeps its lock, on which the program hangs when it exits.
+    Ctrl-C reaches these too. TVM's own shutdown then fails where a thread clears away a process
+    that it is about to kill, and keeps its lock, on which the program hangs when it exits.
     """
 
     def shutdown(self, wait: bool = True) -> None:
