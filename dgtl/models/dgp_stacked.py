@@ -253,9 +253,14 @@ class TunedDGP:
         return self._with_trees(x, self._source.predict_mean(x) + self._departure.mean(x))
 
     def joint(self, features: ArrayLike) -> tuple[Array, Array]:
-        """Mean [N] and covariance [N, N] of log2 throughput, noise left out."""
+        """Mean [N] and covariance [N, N] of log2 throughput of new trials, noise included.
+
+        Most of the noise is not of timing: it is what the features do not tell of a configuration,
+        and as much worth finding as what they tell.
+        """
         x = check_features(features)
         moved, covariance = self._departure.joint(x)
+        covariance[np.diag_indices_from(covariance)] += self._source.process.noise
         return self._with_trees(x, self._source.predict_mean(x) + moved), covariance
 
     def _with_trees(self, x: Array, mean: Array) -> Array:

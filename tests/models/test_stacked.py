@@ -74,6 +74,15 @@ def test_without_trials_the_tuned_model_is_the_source(stacked: StackedDGP) -> No
     np.testing.assert_allclose(tuned.predict(x).std, stacked.predict(x).std)
 
 
+def test_joint_distribution_has_the_marginals_of_the_predictive_one(stacked: StackedDGP) -> None:
+    x, y, _ = departures(3)
+    tuned = stacked.adapt(x[:9], 2 ** y[:9])
+    mean, covariance = tuned.joint(x)
+    predicted = tuned.predict(x)
+    np.testing.assert_allclose(mean, predicted.mean)
+    np.testing.assert_allclose(np.sqrt(np.diag(covariance)), predicted.std)
+
+
 def test_trials_of_a_task_lower_the_error_on_the_rest_of_it(stacked: StackedDGP) -> None:
     x, y, task = departures(3)
     before, after = [], []
