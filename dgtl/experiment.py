@@ -18,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from dgtl import experiment_replay, provenance
+from dgtl.autotvm.importer import import_logs
 from dgtl.experiment_start import resolved, start
 from dgtl.experiment_tune import Tuning, checked
 from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
@@ -215,17 +216,24 @@ def _sources(
     """The tasks to learn from: none has the shape of a target (the paper's setting: new tasks)."""
     if cfg.history.hardware not in ("same", "any"):
         raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
+    any_hardware = cfg.history.hardware == "any"
     shipped = cfg.history.path is None
     history = History.read(SHIPPED if shipped else Path(cfg.history.path))
     shapes = {task.shape_key for task in tasks}
     try:
-        sources = history.sources(hardware, shapes, any_hardware=cfg.history.hardware == "any")
+        sources = history.sources(hardware, shapes, any_hardware=any_hardware)
     except HistoryError as error:
         if not shipped:
             raise
         # The user never asked for the shipped history, so that it must not stop the run.
         progress.message(f"{error}; learning from it all the same")
         sources = history.sources(hardware, shapes, any_hardware=True)
+    if (logs := cfg.history["import"]) is not None:
+        try:
+            imported = History.of(import_logs([Path(logs)]).sources)
+            sources += imported.sources(hardware, shapes, any_hardware=any_hardware)
+        except ValueError as error:
+            raise ValueError(f"history.import={logs}: {error}") from error
     if cfg.history.max_trials is None:
         return sources
     return subset(sources, cfg.history.max_trials, cfg.seed)

@@ -106,6 +106,11 @@ def _check(cfg: DictConfig) -> None:
         raise ValueError(f"hardware.outside={cfg.hardware.outside}: choose {' or '.join(OUTSIDE)}")
     if cfg.history.path is not None:
         raise ValueError("a replay learns from its own tables: leave out history.path")
+    if (logs := cfg.history["import"]) is not None:
+        raise ValueError(
+            "a replay learns from its own tables, which may be AutoTVM logs: give "
+            f"hardware.tables=[{logs}] instead of history.import"
+        )
     if isinstance(cfg.hardware.tables, str):
         raise ValueError("hardware.tables is a list of paths: hardware.tables=[PATH,...]")
 

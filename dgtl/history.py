@@ -94,6 +94,15 @@ class History:
                         ) from error
         return history
 
+    @classmethod
+    def of(cls, sources: Iterable[SourceTask]) -> History:
+        """The trials of ``sources``, without their provenances."""
+        history = cls()
+        for source in sources:
+            history._tasks[source.task.key] = source.task, source.space
+            history._trials[source.task.key] = list(source.trials)
+        return history
+
     def add(self, record: dict[str, Any]) -> None:
         """Takes in one record as read from JSON.
 

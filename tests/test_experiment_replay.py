@@ -260,6 +260,7 @@ def test_small_tables_are_learnt_from_and_not_searched(table, tmp_path, capsys):
         ("workload.leave_out=nothing", "choose layer or network"),
         ("hardware.outside=guess", "choose pool or nearest or refuse"),
         ("history.path=elsewhere", "leave out history.path"),
+        ("history.import=logs", r"hardware.tables=\[logs\]"),
         ("hardware.tables=table.jsonl", "list of paths"),
         ("hardware.tables=[absent.jsonl]", "no such file"),
         ("workload.networks=[vgg16]", "no table is left"),

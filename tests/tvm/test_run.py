@@ -48,6 +48,31 @@ def write_history(path: Path) -> None:
                 log.trial(Trial(task.key, key, Status.OK, run_times_s=(latency_s,) * 3))
 
 
+def write_log(path: Path) -> None:
+    """What AutoTVM tried of a dense layer on another processor."""
+    tensors = [["TENSOR", [rows, 18], "float32"] for rows in (4, 10)]
+    path.parent.mkdir()
+    with path.open("w") as log:
+        for factor in (1, 2, 5):
+            tiles = {"tile_y": 1, "tile_x": factor, "tile_k": 1}
+            record = {
+                "input": [
+                    "llvm -mcpu=skylake",
+                    "dense_nopack.x86",
+                    [*tensors, None, "float32"],
+                    {},
+                ],
+                "config": {
+                    "index": 0,
+                    "code_hash": None,
+                    "entity": [[name, "sp", [-1, size]] for name, size in tiles.items()],
+                },
+                "result": [[1e-6 * factor], 0, 1.5, 1.6e9],
+                "version": 0.2,
+            }
+            log.write(json.dumps(record) + "\n")
+
+
 def command(*overrides: str) -> list[str]:
     """``python run.py workload=tiny`` with few trials, its results in ``out``."""
     settings = (
@@ -55,6 +80,8 @@ def command(*overrides: str) -> list[str]:
         "tracking=disabled",
         f"hardware.num_cores={CORES}",
         "history.path=history.jsonl",
+        "history.import=skylake",
+        "history.hardware=any",
         "cache=models",
         "hydra.run.dir=out",
         "budget.initial_set=64",
@@ -83,6 +110,7 @@ def tuned(tmp_path_factory):
     """A finished run: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("run")
     write_history(folder / "history.jsonl")
+    write_log(folder / "skylake" / "dense.log")
     done = run(folder)
     assert done.returncode == 0, done.stderr
     return folder, done
@@ -113,7 +141,7 @@ def test_a_run_leaves_what_it_says(tuned):
     assert (summary.workload, summary.model, summary.seed) == ("tiny", "dgp", 0)
     assert summary.trials == TRIALS == len(proposals(out / "trials.jsonl"))
     assert [task.trials for task in summary.tasks] == [TUNING_SET + FINAL] * 4
-    assert (summary.source_tasks, summary.source_trials) == (3, 120)
+    assert (summary.source_tasks, summary.source_trials) == (3 + 1, 120 + 3)
     assert summary.latency_ms > 0
     assert summary.untuned_latency_ms > 0
     assert all(task.best_gflops > 0 for task in summary.tasks)

@@ -28,6 +28,8 @@ WRONG = {
     "history.path=missing": "history missing: no such file or folder",
     "history.path=damaged.jsonl": "history damaged.jsonl, line 2 is damaged",
     "history.path=other.jsonl": "of other hardware",
+    "history.import=missing": "history.import=missing: missing: no such file or folder",
+    "history.import=damaged.jsonl": "history.import=damaged.jsonl: no AutoTVM record in 1 files",
     "history.hardware=foo": "history.hardware=foo: choose same or any",
     "hardware.num_cores=99999": "hardware.num_cores=99999: this machine offers 1 to",
     "hardware.kind=cuda": "hardware.kind=cuda: this machine cannot be measured for it",
