@@ -2,8 +2,7 @@
 
 The schedule is that of `model=dgp` to the letter (`dgtl.transfer.TransferTuner`); only the model
 differs: XGBoost on source and target trials together, the target weighted up. Without sources the
-tuning set is random and the model knows the target alone. With ``focus`` fast trials weigh more, as
-for `model=dgp`, which tells how much of that method's lead is the weights'.
+tuning set is random and the model knows the target alone.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.dgp_stacked import StackConfig
-from dgtl.models.xgb import Weighted, XGBConfig, XGBModel
-from dgtl.transfer import Transfer, source_data, speed_weights
+from dgtl.models.xgb import XGBConfig, XGBModel
+from dgtl.transfer import Transfer, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from dgtl.history import SourceTask
@@ -35,12 +35,10 @@ class XGBTransfer(Transfer):
 
     Args:
         target_weight: weight of a target trial; a source trial weighs 1.
-        focus: power of a trial's share of its task's best by which it weighs (`speed_weights`).
         trees: the cost model.
     """
 
     target_weight: float = 8.0
-    focus: float = 0.0
     trees: XGBConfig = TREES
 
     name = "xgb_transfer"
@@ -50,33 +48,29 @@ class XGBTransfer(Transfer):
         super().__post_init__()
         if self.target_weight <= 0:
             raise ValueError(f"{self.name}: target_weight={self.target_weight}: must be positive")
-        if self.focus < 0:
-            raise ValueError(f"{self.name}: focus={self.focus}: not negative")
-        self._trials: Weighted | None = None
+        self._features: NDArray[np.float32] | None = None
+        self._gflops: NDArray[np.float64] = np.empty(0)
 
     @property
     def source(self) -> XGBModel | None:
         return self._source
 
     def forget(self) -> None:
-        self._trials, self._source = None, None
+        self._features, self._source = None, None
 
     def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """Fits the trees to the sources; they are quick enough not to be kept."""
-        features, gflops, owner = source_data(sources)
-        weights = speed_weights(gflops, self.focus, owner)
-        self._trials = features, gflops, weights
+        self._features, self._gflops, _ = source_data(sources)
         self._source = XGBModel(self.trees)
-        self._source.fit(features, gflops, seed=seed, weights=weights)
+        self._source.fit(self._features, self._gflops, seed=seed)
 
     def adapted(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
     ) -> XGBModel | None:
         """The model of source and target trials together."""
-        if self._trials is not None:
-            weights = self.target_weight * speed_weights(gflops, self.focus)
-            target = features, gflops, weights
-            return XGBModel.pooled(self.trees, self._trials, target, seed=seed)
+        if self._features is not None:
+            source, target = (self._features, self._gflops), (features, gflops)
+            return XGBModel.pooled(self.trees, source, target, self.target_weight, seed=seed)
         if len(gflops) < MIN_ROWS:
             return None
         model = XGBModel(self.trees)

@@ -24,8 +24,8 @@ from dgtl.models import load_model
 from dgtl.models.base import MIN_ROWS, SCHEMA
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
-from dgtl.models.xgb import Weighted, XGBModel
-from dgtl.transfer import Estimator, Transfer, layers_of, source_data, speed_weights
+from dgtl.models.xgb import XGBModel
+from dgtl.transfer import Estimator, Transfer, layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,8 +60,6 @@ class DeepGaussianTransfer(Transfer):
         refit: weight of a target trial in trees that are fitted anew to source and target together
             and averaged with the tuned model; 0 leaves them out. Needs a stack.
         refit_share: share of these trees in that mean.
-        focus: weight of a trial in all that is learned: its throughput, as a share of its task's
-            best, to this power; 0 lets all weigh the same. Needs a stack.
         spread: share of their covariance that this choice reckons with: less bets less on the upper
             tail of a normal distribution, which the machine's limit cuts off.
     """
@@ -73,7 +71,6 @@ class DeepGaussianTransfer(Transfer):
     spread: float = 1.0
     refit: float = 2.0
     refit_share: float = 0.75
-    focus: float = 2.0
 
     name = "dgp"
     _source: DeepGP | StackedDGP | None = dataclasses.field(default=None, init=False, repr=False)
@@ -83,10 +80,9 @@ class DeepGaussianTransfer(Transfer):
         for name in ("top_share", "spread", "refit_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
-        for name in ("refit", "focus"):
-            if getattr(self, name) < 0.0:
-                raise ValueError(f"{self.name}: {name}={getattr(self, name)}: not negative")
-        self._trials: Weighted | None = None
+        if self.refit < 0.0:
+            raise ValueError(f"{self.name}: refit={self.refit}: not negative")
+        self._trials: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
 
     @property
     def source(self) -> DeepGP | TunedDGP | None:
@@ -101,12 +97,10 @@ class DeepGaussianTransfer(Transfer):
     def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """The deep GP learns from the sources (eq. 1), or is loaded if it has before."""
         features, gflops, owner = source_data(sources)
-        weights = speed_weights(gflops, self.focus, owner)
-        self._trials = features, gflops, weights
+        self._trials = features, gflops
         settings = {
             "network": dataclasses.asdict(self.network),
             "stack": self.stack and dataclasses.asdict(self.stack),
-            "focus": self.focus,
             "seed": seed,
         }
         folder = cache / f"dgp-{fingerprint(features, gflops, settings)}"
@@ -123,7 +117,7 @@ class DeepGaussianTransfer(Transfer):
         else:
             layer = layers_of(sources)[owner]
             self._source = StackedDGP(self.network, self.stack)
-            self._source.fit(features, gflops, seed=seed, task=owner, layer=layer, weights=weights)
+            self._source.fit(features, gflops, seed=seed, task=owner, layer=layer)
         _keep(self._source, folder, time.perf_counter() - begin)
 
     def adapted(
@@ -152,8 +146,8 @@ class DeepGaussianTransfer(Transfer):
     ) -> XGBModel | None:
         if self.refit == 0.0 or self.stack is None or self._trials is None:
             return None
-        target = features, gflops, self.refit * speed_weights(gflops, self.focus)
-        return XGBModel.pooled(self.stack.trees, self._trials, target, seed=seed)
+        target = (features, gflops)
+        return XGBModel.pooled(self.stack.trees, self._trials, target, self.refit, seed=seed)
 
     def shortlist(self, n: int) -> int:
         """More than are run, where they are chosen together."""

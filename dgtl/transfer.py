@@ -52,28 +52,6 @@ def layers_of(sources: Sequence[SourceTask]) -> NDArray[np.int64]:
     return np.unique(shapes, return_inverse=True)[1]
 
 
-def speed_weights(
-    gflops: NDArray[np.float64], power: float, task: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
-    """Weight [N] of trials by how fast they are: (throughput / its task's best) ** power.
-
-    With a mean of 1. A search asks which of the fast configurations is the fastest; a model that
-    learns from all trials alike spends itself on telling slow ones apart.
-
-    Args:
-        gflops: throughput [N].
-        power: 0 lets all weigh the same.
-        task: [N] which task a trial is of, counted from 0; None: all are of one.
-    """
-    if len(gflops) == 0:
-        return np.empty(0)
-    task = np.zeros(len(gflops), dtype=np.int64) if task is None else task
-    best = np.zeros(int(task.max()) + 1)
-    np.maximum.at(best, task, gflops)
-    weights = (gflops / best[task]) ** power
-    return np.asarray(weights / weights.mean())
-
-
 def source_outcomes(
     sources: Sequence[SourceTask],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

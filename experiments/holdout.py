@@ -45,7 +45,6 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
     parser.add_argument("--steps", type=int, default=1000, help="of training the deep GP")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--focus", type=float, default=0.0, help="as model.focus, of all models")
     args = parser.parse_args()
     targets = read_tables(args.logs, args.hardware).tables
     sources = read_tables(args.logs, args.learn_from or args.hardware).tables
@@ -53,7 +52,7 @@ def main() -> None:
     for held in folds(targets, args.folds)[: args.use]:
         shapes = {s.task.shape_key for s in held}
         known = subset([s for s in sources if s.task.shape_key not in shapes], args.trials, 0)
-        learned = Learned(known, args.steps, args.seed, args.focus)
+        learned = Learned(known, args.steps, args.seed)
         for name in ("xgb", "dgp_alone", "dgp"):
             for source in held:
                 x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()

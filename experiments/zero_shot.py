@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from dgtl.models.dgp import DeepGP, DGPConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP
 from dgtl.models.xgb import XGBModel
-from dgtl.transfer import layers_of, source_data, speed_weights
+from dgtl.transfer import layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ TOPS = (1, 10, 16)
 """Of so many top predictions the best is looked at."""
 
 MODELS = {
-    "dgp": "deep GP stacked on trees: model=dgp, all trials weighing the same",
+    "dgp": "deep GP stacked on trees: model=dgp",
     "dgp_alone": "deep GP",
     "gp_one_layer": "the same with one layer: a sparse variational GP",
     "gp_exact": f"exact GP on {EXACT_ROWS:,} rows",
@@ -91,14 +91,10 @@ class Learned:
         sources: tasks with trials that ran.
         steps: of training deep GPs.
         seed: of every model.
-        focus: what trials weigh by, as in `speed_weights`, for deep GPs and trees.
     """
 
-    def __init__(
-        self, sources: Sequence[SourceTask], steps: int, seed: int, focus: float = 0.0
-    ) -> None:
+    def __init__(self, sources: Sequence[SourceTask], steps: int, seed: int) -> None:
         self._features, self._gflops, self._owner = source_data(sources)
-        self._weights = speed_weights(self._gflops, focus, self._owner) if focus else None
         self._layer = layers_of(sources)[self._owner]
         self._steps, self._seed = steps, seed
         self._fitted: dict[str, Predictor] = {}
@@ -138,15 +134,14 @@ class Learned:
             return ExactGP(*data, seed)
         if model == "xgb":
             trees = XGBModel(StackConfig().trees)
-            trees.fit(*data, seed=seed, weights=self._weights)
+            trees.fit(*data, seed=seed)
             return trees
         if model == "dgp":
             stacked = StackedDGP(network(steps=self._steps), StackConfig())
-            told = {"task": self._owner, "layer": self._layer, "weights": self._weights}
-            stacked.fit(*data, seed=seed, **told)
+            stacked.fit(*data, seed=seed, task=self._owner, layer=self._layer)
             return stacked
         deep = DeepGP(network(steps=self._steps, layers=1 if model == "gp_one_layer" else 2))
-        deep.fit(*data, seed=seed, weights=self._weights)
+        deep.fit(*data, seed=seed)
         return deep
 
 

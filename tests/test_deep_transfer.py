@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dgtl.deep_transfer import DeepGaussianTransfer, _keep, expected_best
 from dgtl.models import load_model
 from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.transfer import speed_weights
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,34 +77,8 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
 
 
-THROUGHPUTS = st.lists(st.floats(1e-3, 1e4), min_size=1, max_size=30)
-
-
-@given(THROUGHPUTS, st.floats(0.0, 4.0), st.data())
-def test_weights_are_of_the_share_of_the_own_tasks_best(values, power, data) -> None:
-    """Mean 1; within a task the faster weighs more; a task's level does not matter."""
-    gflops = np.array(values)
-    task = np.array([data.draw(st.integers(0, 3)) for _ in values])
-    weights = speed_weights(gflops, power, task)
-    assert weights.mean() == pytest.approx(1.0)
-    level = np.array([1.0, 10.0, 0.1, 7.0])[task]
-    np.testing.assert_allclose(speed_weights(level * gflops, power, task), weights, rtol=1e-6)
-    for t in np.unique(task):
-        own = task == t
-        order = np.argsort(gflops[own])
-        assert (np.diff(weights[own][order]) >= 0).all()
-    top = [weights[task == t].max() for t in np.unique(task)]
-    np.testing.assert_allclose(top, top[0])
-
-
-def test_at_power_0_all_weigh_the_same_and_nothing_has_no_weight() -> None:
-    np.testing.assert_array_equal(speed_weights(np.array([3.0, 90.0]), 0.0), [1.0, 1.0])
-    assert speed_weights(np.empty(0), 2.0).shape == (0,)
-
-
 @pytest.mark.parametrize(
-    "bad",
-    [{"top_share": 1.5}, {"refit": -1.0}, {"refit_share": 2.0}, {"spread": 2.0}, {"focus": -1.0}],
+    "bad", [{"top_share": 1.5}, {"refit": -1.0}, {"refit_share": 2.0}, {"spread": 2.0}]
 )
 def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):

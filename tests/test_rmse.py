@@ -95,18 +95,6 @@ def test_the_fastest_fifth_has_an_error_of_its_own():
     assert scores(gflops, wrong_above)["rmse_log2_fast"] > 16
 
 
-def test_who_learns_with_focus_errs_less_on_the_fastest(sources):
-    """Where no feature tells trials apart, the prediction is nearer to those that weigh more."""
-    errors = {}
-    for focus in (0.0, 3.0):
-        learned = Learned(sources, 5, 0, focus)
-        learned._features = 0.0 * learned._features
-        predicted = learned.predict("xgb", learned._features)
-        errors[focus] = scores(learned._gflops, predicted)
-    assert errors[3.0]["rmse_log2_fast"] < errors[0.0]["rmse_log2_fast"]
-    assert errors[3.0]["rmse_log2"] > errors[0.0]["rmse_log2"]
-
-
 def test_a_factor_makes_means_of_medians(sources):
     """Of a throughput scattered by a factor of two about what no feature tells."""
     gflops = np.array([1.0, 4.0])

@@ -54,21 +54,8 @@ class DeepGP:
             raise RuntimeError("this DeepGP was never fitted")
         return self._state
 
-    def fit(
-        self,
-        features: ArrayLike,
-        gflops: ArrayLike,
-        *,
-        seed: int,
-        weights: Array | None = None,
-    ) -> None:
+    def fit(self, features: ArrayLike, gflops: ArrayLike, *, seed: int) -> None:
         """Train from scratch on features [N, D] and throughput [N] in GFLOPS (eq. 1).
-
-        Args:
-            features, gflops: the trials.
-            seed: same seed, same model.
-            weights: [N] positive weight of each trial, by which minibatches are drawn; all equal
-                where left out.
 
         Raises:
             ValueError: data that cannot be learned from, see `CostModel.fit`.
@@ -79,8 +66,7 @@ class DeepGP:
         inputs, targets = scaler.inputs(x), scaler.targets(y)
         start_seed, train_seed = np.random.SeedSequence(seed).spawn(2)
         start = initial_state(self.config, scaler, inputs, targets, start_seed)
-        train = _training().train_source
-        self._hold(train(start, self.config, inputs, targets, train_seed, weights))
+        self._hold(_training().train_source(start, self.config, inputs, targets, train_seed))
 
     def adapt(
         self, features: ArrayLike, gflops: ArrayLike, prior: MapConfig, *, seed: int

@@ -99,7 +99,6 @@ class StackedDGP:
         seed: int,
         task: NDArray[np.int64],
         layer: NDArray[np.int64],
-        weights: Array | None = None,
     ) -> None:
         """Learn from features [N, D] and throughput [N] in GFLOPS of source tasks.
 
@@ -108,7 +107,6 @@ class StackedDGP:
             seed: same seed, same model.
             task: [N] which source task a row is of.
             layer: [N] which layer; what is of one layer is held out together.
-            weights: [N] positive weight of each trial; all equal where left out.
 
         Raises:
             ValueError: data that cannot be learned from, see `CostModel.fit`.
@@ -116,13 +114,11 @@ class StackedDGP:
         x, y = check_trials(features, gflops, min_rows=MIN_SOURCE_ROWS)
         fold_seed, tree_seed, deep_seed, task_seed = np.random.SeedSequence(seed).spawn(4)
         seeds = [int(s.generate_state(1)[0] >> 1) for s in (tree_seed, deep_seed)]
-        trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0], weights)
-        trees.append(self._boosted(x, np.exp2(y), seeds[0], weights))
-        self._trees = XGBModel.mean_of(trees)
+        trees, unseen = self._out_of_fold(x, np.exp2(y), layer, fold_seed, seeds[0])
+        self._trees = XGBModel.mean_of([*trees, self._boosted(x, np.exp2(y), seeds[0])])
         self._deep = DeepGP(self.network)
-        both = np.column_stack([x, unseen])
-        self._deep.fit(both, np.exp2(y), seed=seeds[1], weights=weights)
-        self._process = learn(x, y - unseen, task, self.stack.task, task_seed, weights)
+        self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
+        self._process = learn(x, y - unseen, task, self.stack.task, task_seed)
 
     def _out_of_fold(
         self,
@@ -131,7 +127,6 @@ class StackedDGP:
         layer: NDArray[np.int64],
         fold_seed: np.random.SeedSequence,
         seed: int,
-        weights: Array | None = None,
     ) -> tuple[list[XGBModel], Array]:
         """Trees of each fold, and the prediction [N] of every row by those who miss its layer.
 
@@ -144,8 +139,7 @@ class StackedDGP:
         trees = []
         for fold in range(int(fold_of.max()) + 1):
             held = fold_of == fold
-            kept = None if weights is None else weights[~held]
-            trees.append(self._boosted(x[~held], gflops[~held], seed, kept))
+            trees.append(self._boosted(x[~held], gflops[~held], seed))
             predicted[held] = trees[-1].predict_mean(x[held])
         return trees, predicted
 
@@ -156,9 +150,9 @@ class StackedDGP:
         dealt: NDArray[np.int64] = np.random.default_rng(seed).permutation(count) % folds
         return dealt[group]
 
-    def _boosted(self, x: Array, gflops: Array, seed: int, weights: Array | None) -> XGBModel:
+    def _boosted(self, x: Array, gflops: Array, seed: int) -> XGBModel:
         trees = XGBModel(self.stack.trees)
-        trees.fit(x, gflops, seed=seed, weights=weights)
+        trees.fit(x, gflops, seed=seed)
         return trees
 
     def predict(self, features: ArrayLike) -> Prediction:

@@ -171,7 +171,6 @@ def learn(
     task: NDArray[np.int64],
     config: TaskConfig,
     seed: np.random.SeedSequence,
-    weights: Array | None = None,
 ) -> TaskProcess:
     """Hyperparameters that make residuals of source tasks most likely (type II maximum likelihood).
 
@@ -182,8 +181,7 @@ def learn(
         task: [N] which task a row is of.
         config: steps of the optimiser.
         seed: of the rows drawn.
-        weights: [N] by which the rows of a task are drawn; all alike where left out.
     """
     train = importlib.import_module("dgtl.models.dgp_task_train")
-    process: TaskProcess = train.learn(features, residuals, task, config, seed, weights)
+    process: TaskProcess = train.learn(features, residuals, task, config, seed)
     return process

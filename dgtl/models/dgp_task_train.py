@@ -35,7 +35,6 @@ def learn(
     task: NDArray[np.int64],
     config: TaskConfig,
     seed: np.random.SeedSequence,
-    weights: Array | None,
 ) -> TaskProcess:
     """See `dgp_task.learn`."""
     mean, std = features.mean(axis=0), features.std(axis=0)
@@ -83,11 +82,7 @@ def learn(
         absent = np.ones(rows.shape)
         for j, own in enumerate(rows_of[t] for t in drawn):
             # Never a row twice: copies that agree would tell of timings without noise.
-            if weights is None:
-                kept = rng.permutation(own)[: config.rows]
-            else:
-                shares = weights[own] / weights[own].sum()
-                kept = rng.choice(own, min(config.rows, len(own)), replace=False, p=shares)
+            kept = rng.permutation(own)[: config.rows]
             rows[j, : len(kept)], absent[j, : len(kept)] = kept, 0.0
         step(*(tf.constant(part) for part in (inputs[rows], residuals[rows], absent)))
     return TaskProcess(

@@ -52,12 +52,7 @@ def limit_threads(intra: int, inter: int = 1) -> None:
 
 
 def train_source(
-    state: DGPState,
-    config: DGPConfig,
-    x: Array,
-    y: Array,
-    seed: np.random.SeedSequence,
-    weights: Array | None = None,
+    state: DGPState, config: DGPConfig, x: Array, y: Array, seed: np.random.SeedSequence
 ) -> DGPState:
     """Maximise the ELBO (eq. 1) over all parameters but the mean functions of hidden layers.
 
@@ -66,7 +61,6 @@ def train_source(
         config: steps, batch, learning rate and noise floor are taken from it.
         x, y: standardised inputs [N, D] and targets [N].
         seed: of the batches and the samples.
-        weights: [N] by which rows are drawn into batches; all alike where left out.
 
     Raises:
         RuntimeError: training broke down again and again.
@@ -84,7 +78,7 @@ def train_source(
 
     len_x = float(len(x))
     return _Adam(network, loss, parameters, config.learning_rate, config.steps, state.jitter).run(
-        x, y, config.batch, seed, weights
+        x, y, config.batch, seed
     )
 
 
@@ -163,18 +157,10 @@ class _Adam:
         self._jitter = jitter
         self._compile()
 
-    def run(
-        self,
-        x: Array,
-        y: Array,
-        batch: int,
-        seed: np.random.SeedSequence,
-        weights: Array | None = None,
-    ) -> DGPState:
+    def run(self, x: Array, y: Array, batch: int, seed: np.random.SeedSequence) -> DGPState:
         """Take the steps and return the parameters reached."""
         batch_seed, sample_seed = seed.spawn(2)
-        rng = np.random.default_rng(batch_seed)
-        rows = _batches(len(x), batch, rng) if weights is None else _weighted(weights, batch, rng)
+        rows = _batches(len(x), batch, np.random.default_rng(batch_seed))
         # Step i draws with the keys (word, _KEYS_A_STEP * i + layer), see Network.data_term.
         word = int(sample_seed.generate_state(1)[0] >> 1)
         data = (tf.constant(x), tf.constant(y[:, None]))
@@ -262,10 +248,3 @@ def _batches(count: int, batch: int, rng: np.random.Generator) -> Iterator[np.nd
             yield order
         for start in range(0, count - batch + 1, batch) if count > batch else ():
             yield order[start : start + batch]
-
-
-def _weighted(weights: Array, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Rows of one minibatch after another, each drawn by weight, no row twice in one."""
-    count, shares = len(weights), weights / weights.sum()
-    while True:
-        yield rng.choice(count, min(batch, count), replace=False, p=shares)

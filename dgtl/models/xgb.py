@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import xgboost
-from numpy.typing import NDArray
 
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
-
-Weighted = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
-"""Trials as features [N, D], throughput [N] in GFLOPS, positive weights [N]."""
+    from numpy.typing import ArrayLike, NDArray
 
 _KIND = "xgb"
 _TREES = "trees.json"
@@ -119,23 +115,29 @@ class XGBModel:
     def pooled(
         cls,
         config: XGBConfig,
-        source: Weighted,
-        target: Weighted,
+        source: tuple[ArrayLike, ArrayLike],
+        target: tuple[ArrayLike, ArrayLike],
+        weight: float,
         *,
         seed: int,
     ) -> Self:
-        """A model of source and target trials together.
+        """A model of source and target trials together, each (features, throughput in GFLOPS).
 
         Args:
             config: of the trees.
             source, target: the trials.
+            weight: of a target trial; a source trial weighs 1.
             seed: of rows drawn.
         """
-        features, gflops, weights = (
-            np.concatenate(parts) for parts in zip(source, target, strict=True)
-        )
         model = cls(config)
-        model.fit(features, gflops, seed=seed, weights=weights)
+        model.fit(
+            np.concatenate([source[0], target[0]]),
+            np.concatenate([source[1], target[1]]),
+            seed=seed,
+            weights=np.repeat(
+                [1.0, weight], [len(np.asarray(part[1])) for part in (source, target)]
+            ),
+        )
         return model
 
     @classmethod

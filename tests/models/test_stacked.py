@@ -106,26 +106,6 @@ def test_out_of_fold_trees_have_not_seen_the_layer() -> None:
     assert len(trees) == 8
 
 
-def test_what_weighs_more_is_learned_better() -> None:
-    """Two rules that no feature tells apart: what is learned is that of the heavier rows."""
-    rng = np.random.default_rng(0)
-    x = rng.uniform(-1.0, 1.0, (TASKS * ROWS, 3))
-    task = np.repeat(np.arange(TASKS), ROWS)
-    heavy = rng.random(len(x)) < 0.5
-    y = 5.0 + np.where(heavy, 2.0, -2.0) * x[:, 0]
-    some = dataclasses.replace(STACK, task=TaskConfig(steps=120, rows=16))
-    model, alike = StackedDGP(NETWORK, some), StackedDGP(NETWORK, some)
-    weights = np.where(heavy, 1.0, 0.02)
-    model.fit(x, np.exp2(y), seed=0, task=task, layer=task, weights=weights)
-    both = np.column_stack([x, model._trees.predict_mean(x)])
-    for mean in (model._trees.predict_mean(x), model._deep.predict_mean(both)):
-        errors = np.abs(mean - y)
-        assert np.mean(errors[heavy]) < 0.3 * np.mean(errors[~heavy])
-    alike.fit(x, np.exp2(y), seed=0, task=task, layer=task)
-    # Light rows are noise to who weighs all alike.
-    assert model.process.noise < 0.5 * alike.process.noise
-
-
 def test_a_model_without_its_trees_is_refused(stacked: StackedDGP, tmp_path: Path) -> None:
     stacked.save(tmp_path)
     (tmp_path / "trees").rename(tmp_path / "elsewhere")
