@@ -25,7 +25,7 @@ from dgtl.models.base import MIN_ROWS, SCHEMA
 from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
-from dgtl.transfer import Estimator, Transfer, layers_of, source_data
+from dgtl.transfer import Estimator, Told, Transfer, layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,8 @@ class DeepGaussianTransfer(Transfer):
         refit: weight of a target trial in trees that are fitted anew to source and target together
             and averaged with the tuned model; 0 leaves them out. Needs a stack.
         refit_share: share of these trees in that mean.
+        feedback: after so many trials of a tuning set or a search the rest is chosen anew, the
+            predictions conditioned on how they did; 0: all are chosen at once. Needs a stack.
         spread: share of their covariance that this choice reckons with: less bets less on the upper
             tail of a normal distribution, which the machine's limit cuts off.
     """
@@ -68,6 +70,7 @@ class DeepGaussianTransfer(Transfer):
     map: MapConfig = dataclasses.field(default_factory=MapConfig)
     stack: StackConfig | None = dataclasses.field(default_factory=StackConfig)
     top_share: float = 0.5
+    feedback: int = 16
     spread: float = 1.0
     refit: float = 2.0
     refit_share: float = 0.75
@@ -80,8 +83,9 @@ class DeepGaussianTransfer(Transfer):
         for name in ("top_share", "spread", "refit_share"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
-        if self.refit < 0.0:
-            raise ValueError(f"{self.name}: refit={self.refit}: not negative")
+        for name in ("refit", "feedback"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{self.name}: {name}={getattr(self, name)}: not negative")
         self._trials: tuple[NDArray[np.float32], NDArray[np.float64]] | None = None
 
     @property
@@ -151,27 +155,52 @@ class DeepGaussianTransfer(Transfer):
 
     def shortlist(self, n: int) -> int:
         """More than are run, where they are chosen together."""
-        together = self.top_share < 1.0 and isinstance(self._source, StackedDGP)
-        return max(n, CANDIDATES) if together else n
+        return max(n, CANDIDATES) if isinstance(self._source, StackedDGP) else n
+
+    def portion(self, n: int) -> int:
+        """A few where the rest can be chosen anew."""
+        again = self.feedback > 0 and isinstance(self._source, StackedDGP)
+        return min(n, self.feedback) if again else n
 
     def choose(
         self,
         model: Estimator,
         features: NDArray[np.float32],
         n: int,
-        best_gflops: float | None,
+        told: Told,
         rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
-        """The candidates that are best together; see `Transfer.choose`."""
-        if self.top_share == 1.0 or not isinstance(model, TunedDGP):
-            return super().choose(model, features, n, best_gflops, rng)
-        if len(features) == 0:
-            return np.empty(0, dtype=np.int64)
-        mean, covariance = model.joint(features)
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The candidates that are best together, knowing what was told; see `Transfer.choose`."""
+        if not isinstance(model, TunedDGP) or len(features) == 0:
+            return super().choose(model, features, n, told, rng)
+        mean, covariance = conditioned(
+            *model.joint(np.concatenate([told.features, features])), np.log2(told.gflops)
+        )
         runs = np.ones(len(mean)) if self.validity is None else self.validity.probability(features)
-        best = None if best_gflops is None else float(np.log2(best_gflops))
+        penalty = 0.0 if self.validity is None else self.validity.penalty(features)
+        order = np.argsort(-(mean + penalty), kind="stable")
+        best = None if told.best_gflops is None else float(np.log2(told.best_gflops))
         first = round(self.top_share * n)
-        return expected_best(mean, self.spread * covariance, runs, n, best, rng, first=first)
+        covariance = self.spread * covariance[np.ix_(order, order)]
+        chosen = order[
+            expected_best(mean[order], covariance, runs[order], n, best, rng, first=first)
+        ]
+        return chosen, mean[chosen]
+
+
+def conditioned(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean [N - m] and covariance of the last of N normal variables, given the first m.
+
+    Args:
+        mean: [N].
+        covariance: [N, N].
+        values: of the first ones [m].
+    """
+    m = len(values)
+    gain = np.linalg.solve(covariance[:m, :m], covariance[:m, m:]).T
+    return mean[m:] + gain @ (values - mean[:m]), covariance[m:, m:] - gain @ covariance[:m, m:]
 
 
 def expected_best(

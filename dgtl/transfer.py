@@ -71,6 +71,21 @@ class Estimator(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What became known of a target since its model was tuned.
+
+    Args:
+        features: of the trials that ran since then [m, D].
+        gflops: their throughput [m].
+        best_gflops: best throughput of all trials so far; None before any ran.
+    """
+
+    features: NDArray[np.float32]
+    gflops: NDArray[np.float64]
+    best_gflops: float | None
+
+
 ANNEALING = AnnealingOptions(steps=100, temperature=0.1)
 """Short and cool, for the chains start where predictions are good already: docs/findings.md."""
 
@@ -153,24 +168,32 @@ class Transfer(Method):
         """How many candidates `choose` wants to see where ``n`` are to be run."""
         return n
 
+    def portion(self, n: int) -> int:
+        """How many of ``n`` trials `choose` settles before it is told how they did."""
+        return n
+
     def choose(
         self,
         model: Estimator,
         features: NDArray[np.float32],
         n: int,
-        best_gflops: float | None,
+        told: Told,
         rng: np.random.Generator,
-    ) -> NDArray[np.int64]:
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Which ``n`` of the candidates [N, D] to run, in the order of running: the first ones.
 
         Args:
             model: of the target.
             features: of candidates, by falling score.
             n: how many.
-            best_gflops: best throughput so far; None before any trial ran.
+            told: what was run since the model was tuned, and the best of all.
             rng: for methods that sample.
+
+        Returns:
+            Rows [min(n, N)] and the log2 throughput expected of them [min(n, N)].
         """
-        return np.arange(min(n, len(features)))
+        first = np.arange(min(n, len(features)))
+        return first, model.predict_mean(features[first])
 
     def score(self, model: Estimator, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """What candidates [N, D] are ranked by: expected log2 throughput, and whether they run."""
@@ -179,6 +202,23 @@ class Transfer(Method):
 
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)
+
+
+@dataclasses.dataclass
+class _Plan:
+    """What is left of a stage.
+
+    Args:
+        model: as it was tuned when the stage began; None: the first candidates are run.
+        candidates: not run yet, by falling score [N, K].
+        left: how many more of them are to run.
+        begin: number of the stage's first trial.
+    """
+
+    model: Estimator | None
+    candidates: Configurations
+    left: int
+    begin: int
 
 
 class TransferTuner:
@@ -199,7 +239,8 @@ class TransferTuner:
         self._model_seed = int(stream(seed, 2).generate_state(1)[0])
         self._trials: list[Trial] = []
         self._initial_set = problem.space.sample_distinct(self._rng, method.initial_set)
-        self._queue: Configurations | None = None
+        self._plan: _Plan | None = None
+        self._queue = self._initial_set[:0]
         self._predicted_gflops = np.empty(0)
         self._round = 0
         self.stage = "tuning_set"
@@ -207,13 +248,8 @@ class TransferTuner:
 
     def ask(self, n: int) -> Configurations:
         """The next ``n`` of what the stage has to run; a new search once that is empty."""
-        if self._queue is None:
-            self._plan(*self._tuning_set())
-        elif len(self._queue) == 0 and self._round < self._method.rounds:
-            self._round += 1
-            self.stage = f"search_{self._round}"
-            self._plan(*self._search())
-        assert self._queue is not None
+        if len(self._queue) == 0:
+            self._refill()
         batch, self._queue = self._queue[:n], self._queue[n:]
         self.predicted_gflops, self._predicted_gflops = np.split(
             self._predicted_gflops, [len(batch)]
@@ -223,52 +259,70 @@ class TransferTuner:
     def tell(self, trials: Sequence[Trial]) -> None:
         self._trials += trials
 
-    def _plan(self, configs: Configurations, log2_gflops: NDArray[np.float64] | None) -> None:
-        """What to run next, with what the model expects of it; None without a model."""
-        self._queue = configs
-        scores = np.full(len(configs), np.nan) if log2_gflops is None else log2_gflops
-        self._predicted_gflops = np.exp2(scores)
+    def _refill(self) -> None:
+        """Chooses what to run next, in the plan of the stage or in that of a new search."""
+        if self._plan is None:
+            self._plan = self._tuning_set()
+        elif self._plan.left == 0 and self._round < self._method.rounds:
+            self._round += 1
+            self.stage = f"search_{self._round}"
+            self._plan = self._search()
+        plan, method = self._plan, self._method
+        n = method.portion(plan.left)
+        plan.left -= n
+        if plan.model is None:
+            chosen, log2_gflops = np.arange(n), np.full(n, np.nan)
+        else:
+            told = Told(*self._ran(plan.begin), self._best_gflops())
+            chosen, log2_gflops = method.choose(
+                plan.model, self._problem.features(plan.candidates), n, told, self._search_rng
+            )
+        self._queue, self._predicted_gflops = plan.candidates[chosen], np.exp2(log2_gflops)
+        plan.candidates = np.delete(plan.candidates, chosen, axis=0)
 
-    def _tuning_set(self) -> tuple[Configurations, NDArray[np.float64] | None]:
+    def _tuning_set(self) -> _Plan:
         method = self._method
         source = method.source
         if source is None or method.tuning_set_by == "random":
-            return self._initial_set[: method.tuning_set], None
-        return self._chosen(source, self._ranked(source), method.tuning_set, None)
+            return _Plan(None, self._initial_set, method.tuning_set, 0)
+        shortlist = method.shortlist(method.tuning_set)
+        return _Plan(source, self._ranked(source)[:shortlist], method.tuning_set, 0)
 
-    def _search(self) -> tuple[Configurations, NDArray[np.float64] | None]:
-        space, features, method = self._problem.space, self._problem.features, self._method
-        ran = [trial for trial in self._trials if trial.ok]
-        configs = space.parse_all([trial.config for trial in ran])
-        gflops = np.array([self._problem.gflops(trial) for trial in ran])
-        model = method.adapted(features(configs), gflops, self._model_seed)
+    def _search(self) -> _Plan:
+        space, method = self._problem.space, self._method
+        features, gflops = self._ran(0)
+        model = method.adapted(features, gflops, self._model_seed)
         seen = {trial.config for trial in self._trials}
+        begin = len(self._trials)
         if model is None:
-            return space.parse_all(untried(space, self._search_rng, method.final, seen)), None
-        tried = configs[np.argsort(-gflops, kind="stable")]
+            candidates = space.parse_all(untried(space, self._search_rng, method.final, seen))
+            return _Plan(None, candidates, method.final, begin)
+        ran = space.parse_all([trial.config for trial in self._trials if trial.ok])
+        tried = ran[np.argsort(-gflops, kind="stable")]
         tried = tried[: round(STARTS_TRIED * method.annealing.chains)]
         found, _ = anneal(
             space,
-            lambda batch: method.score(model, features(batch)),
+            lambda batch: method.score(model, self._problem.features(batch)),
             self._search_rng,
             top=method.shortlist(method.final),
             options=method.annealing,
             start=np.concatenate([tried, self._ranked(model)])[: method.annealing.chains],
             exclude=seen,
         )
-        best = float(gflops.max()) if len(gflops) else None
-        return self._chosen(model, found, method.final, best)
+        return _Plan(model, found, method.final, begin)
 
     def _ranked(self, model: Estimator) -> Configurations:
         """The initial set by falling score."""
         scores = self._method.score(model, self._problem.features(self._initial_set))
         return self._initial_set[np.argsort(-scores, kind="stable")]
 
-    def _chosen(
-        self, model: Estimator, ranked: Configurations, n: int, best_gflops: float | None
-    ) -> tuple[Configurations, NDArray[np.float64]]:
-        """``n`` of the ranked candidates with their expected log2 throughput."""
-        ranked = ranked[: self._method.shortlist(n)]
-        features = self._problem.features(ranked)
-        chosen = self._method.choose(model, features, n, best_gflops, self._search_rng)
-        return ranked[chosen], model.predict_mean(features[chosen])
+    def _ran(self, begin: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Features [m, D] and throughput [m] of the trials that ran, from the one numbered so."""
+        ran = [trial for trial in self._trials[begin:] if trial.ok]
+        configs = self._problem.space.parse_all([trial.config for trial in ran])
+        gflops = np.array([self._problem.gflops(trial) for trial in ran])
+        return self._problem.features(configs), gflops
+
+    def _best_gflops(self) -> float | None:
+        ran = [self._problem.gflops(trial) for trial in self._trials if trial.ok]
+        return max(ran, default=None)

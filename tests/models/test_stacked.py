@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgtl.deep_transfer import conditioned
 from dgtl.models import load_model
 from dgtl.models.dgp import DGPConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP
@@ -45,6 +46,18 @@ def stacked() -> StackedDGP:
 def process(width: int = 2) -> TaskProcess:
     zeros, ones = np.zeros(width), np.ones(width)
     return TaskProcess(np.arange(width), zeros, ones, ones, 0.5, 0.2, 0.1)
+
+
+def test_told_after_the_tuning_is_as_good_as_before(stacked: StackedDGP) -> None:
+    """Conditioning the joint prediction on trials is what tuning to them does."""
+    x, y, _ = departures(2)
+    told, rest = x[:7], x[7:20]
+    before = stacked.adapt(x[20:25], np.exp2(y[20:25]))
+    mean, covariance = conditioned(*before.joint(np.concatenate([told, rest])), y[:7])
+    known = np.r_[20:25, :7]
+    tuned = stacked.adapt(x[known], np.exp2(y[known])).joint(rest)
+    np.testing.assert_allclose(mean, tuned[0], atol=1e-4)
+    np.testing.assert_allclose(covariance, tuned[1], atol=1e-4)
 
 
 def test_saved_model_predicts_bit_for_bit(stacked: StackedDGP, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""The schedule of transfer, whatever its model is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import toys
+
+from dgtl.measure import ReplayMeasurer
+from dgtl.records import Status
+from dgtl.transfer import Told, Transfer
+from dgtl.tuner import Budget, Problem, tune
+
+TASK = toys.dense(rows=4, columns=8, depth=4)
+SPACE = toys.space_of(TASK)
+PROBLEM = Problem(TASK, SPACE)
+TRIALS = [
+    toys.trial(TASK, key, toys.latency_s(TASK, SPACE, key), model_s=0.0)
+    for key in SPACE.keys(SPACE.at(range(SPACE.size)))
+]
+
+
+class FirstColumns:
+    """An estimator that knows nothing worth knowing, always the same."""
+
+    def predict_mean(self, features):
+        return np.asarray(features, dtype=np.float64)[:, -4:].sum(axis=1)
+
+
+@dataclasses.dataclass
+class Portioned(Transfer):
+    """Chooses four at a time and remembers what it was told."""
+
+    name = "portioned"
+    source = FirstColumns()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.told: list[Told] = []
+
+    def forget(self) -> None:
+        pass
+
+    def learn(self, sources, cache, seed) -> None:
+        pass
+
+    def adapted(self, features, gflops, seed):
+        return self.source
+
+    def portion(self, n: int) -> int:
+        return min(n, 4)
+
+    def choose(self, model, features, n, told, rng):
+        self.told.append(told)
+        return super().choose(model, features, n, told, rng)
+
+
+def searched(batch: int, trials=TRIALS) -> tuple[Portioned, list]:
+    method = Portioned(initial_set=64, tuning_set=10, final=6, rounds=2)
+    tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
+    budget = Budget(method.planned_trials, batch)
+    return method, tune(PROBLEM, tuner, ReplayMeasurer.of(trials), budget)
+
+
+def test_each_choice_is_told_what_ran_since_the_model_was_tuned() -> None:
+    method, trials = searched(batch=64)
+    stages = ["tuning_set"] * 10 + ["search_1"] * 6 + ["search_2"] * 6
+    assert [trial.stage for trial in trials] == stages
+    features = PROBLEM.features(SPACE.parse_all([trial.config for trial in trials]))
+    ran = np.array([trial.ok for trial in trials])
+    gflops = np.array([PROBLEM.gflops(trial) for trial in trials])
+    parts = [(0, 0), (0, 4), (0, 8), (10, 10), (10, 14), (16, 16), (16, 20)]
+    assert len(method.told) == len(parts)
+    assert not ran.all()
+    for told, (begin, end) in zip(method.told, parts, strict=True):
+        since = np.flatnonzero(ran[:end])
+        assert told.best_gflops == (gflops[since].max() if len(since) else None)
+        since = since[since >= begin]
+        np.testing.assert_array_equal(told.gflops, gflops[since])
+        np.testing.assert_array_equal(told.features, features[since])
+
+
+def test_failures_are_not_told() -> None:
+    broken = [trial.replace(status=Status.RUN_ERROR, run_times_s=()) for trial in TRIALS]
+    method, trials = searched(batch=64, trials=broken)
+    assert len(trials) == 22
+    assert all(len(told.gflops) == 0 and told.best_gflops is None for told in method.told)
+
+
+def test_the_measured_batch_does_not_change_what_is_run() -> None:
+    whole, parts = (searched(batch)[1] for batch in (64, 3))
+    assert [trial.config for trial in whole] == [trial.config for trial in parts]
+    assert len({trial.config for trial in whole}) == len(whole)
