@@ -57,8 +57,8 @@ class DeepGaussianTransfer(Transfer):
         stack: what stands around the deep GP; None for the paper's deep GP alone.
         top_share: share of a batch that are the top predictions; the rest are chosen so that the
             best of all is expected to be highest (`expected_best`), which needs a stack.
-        refit: weight of a target trial in trees that are fitted anew to source and target together
-            and averaged with the tuned model; 0 leaves them out. Needs a stack.
+        refit: weight of a reliable target trial in trees that are fitted anew to source and target
+            together and averaged with the tuned model; 0 leaves them out. Needs a stack.
         refit_share: share of these trees in that mean.
         feedback: after so many trials of a tuning set or a search the rest is chosen anew, the
             predictions conditioned on how they did; 0: all are chosen at once. Needs a stack.
@@ -132,8 +132,14 @@ class DeepGaussianTransfer(Transfer):
         Without a source the same network is trained on the target alone.
         """
         if isinstance(self._source, StackedDGP):
-            trees = self._refitted(features, gflops, seed)
-            return self._source.adapt(features, gflops, trees, self.refit_share)
+            tuned = self._source.adapt(features, gflops)
+            if self.refit == 0.0 or self.stack is None or self._trials is None:
+                return tuned
+            weight = self.refit * tuned.reliability
+            trees = XGBModel.pooled(
+                self.stack.trees, self._trials, (features, gflops), weight, seed=seed
+            )
+            return tuned.averaged(trees, self.refit_share)
         if self._source is not None:
             return self._source.adapt(features, gflops, self.map, seed=seed)
         if len(gflops) < MIN_ROWS:
@@ -144,14 +150,6 @@ class DeepGaussianTransfer(Transfer):
         model = DeepGP(alone)
         model.fit(features, gflops, seed=seed)
         return model
-
-    def _refitted(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
-    ) -> XGBModel | None:
-        if self.refit == 0.0 or self.stack is None or self._trials is None:
-            return None
-        target = (features, gflops)
-        return XGBModel.pooled(self.stack.trees, self._trials, target, self.refit, seed=seed)
 
     def shortlist(self, n: int) -> int:
         """More than are run, where they are chosen together."""
@@ -173,9 +171,7 @@ class DeepGaussianTransfer(Transfer):
         """The candidates that are best together, knowing what was told; see `Transfer.choose`."""
         if not isinstance(model, TunedDGP) or len(features) == 0:
             return super().choose(model, features, n, told, rng)
-        mean, covariance = conditioned(
-            *model.joint(np.concatenate([told.features, features])), np.log2(told.gflops)
-        )
+        mean, covariance = model.joint(features, (told.features, told.gflops))
         runs = np.ones(len(mean)) if self.validity is None else self.validity.probability(features)
         penalty = 0.0 if self.validity is None else self.validity.penalty(features)
         order = np.argsort(-(mean + penalty), kind="stable")
@@ -186,21 +182,6 @@ class DeepGaussianTransfer(Transfer):
             expected_best(mean[order], covariance, runs[order], n, best, rng, first=first)
         ]
         return chosen, mean[chosen]
-
-
-def conditioned(
-    mean: NDArray[np.float64], covariance: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean [N - m] and covariance of the last of N normal variables, given the first m.
-
-    Args:
-        mean: [N].
-        covariance: [N, N].
-        values: of the first ones [m].
-    """
-    m = len(values)
-    gain = np.linalg.solve(covariance[:m, :m], covariance[:m, m:]).T
-    return mean[m:] + gain @ (values - mean[:m]), covariance[m:, m:] - gain @ covariance[:m, m:]
 
 
 def expected_best(

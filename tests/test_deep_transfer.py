@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.deep_transfer import DeepGaussianTransfer, _keep, conditioned, expected_best
+from dgtl.deep_transfer import DeepGaussianTransfer, _keep, expected_best
 from dgtl.models import load_model
 from dgtl.models.dgp import DeepGP, DGPConfig
 
@@ -64,27 +64,6 @@ def test_batches_are_distinct_and_grow_by_prefixes(size: int, n: int, seed: int)
     assert len(whole) == len(set(whole.tolist())) == min(n, size)
     part = choose(mean, root @ root.T, max(1, n // 2), seed=seed)
     np.testing.assert_array_equal(part, whole[: len(part)])
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6), st.integers(0, 2**31))
-def test_told_in_two_parts_is_told_at_once(a: int, b: int, rest: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n = a + b + rest
-    root = rng.normal(size=(n, n))
-    mean, covariance, values = rng.normal(size=n), root @ root.T + np.eye(n), rng.normal(size=a + b)
-    at_once = conditioned(mean, covariance, values)
-    in_parts = conditioned(*conditioned(mean, covariance, values[:a]), values[a:])
-    for whole, parts in zip(at_once, in_parts, strict=True):
-        np.testing.assert_allclose(parts, whole, rtol=1e-7, atol=1e-7)
-
-
-def test_what_is_told_moves_what_goes_with_it() -> None:
-    """The first of three came out 2 above its mean; half of that is news of the second."""
-    covariance = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
-    mean, left = conditioned(np.zeros(3), covariance, np.array([2.0]))
-    np.testing.assert_allclose(mean, [1.0, 0.0])
-    np.testing.assert_allclose(left, [[1.5, 0.0], [0.0, 2.0]])
 
 
 def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:

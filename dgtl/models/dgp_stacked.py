@@ -27,7 +27,7 @@ from dgtl.models.base import (
     write_config,
 )
 from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, learn
+from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, conditioned, learn
 from dgtl.models.xgb import XGBConfig, XGBModel
 
 if TYPE_CHECKING:
@@ -171,29 +171,18 @@ class StackedDGP:
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
         return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
 
-    def adapt(
-        self,
-        features: ArrayLike,
-        gflops: ArrayLike,
-        trees: XGBModel | None = None,
-        share: float = 0.5,
-    ) -> TunedDGP:
+    def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
         """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
 
         The maximum a posteriori of a process whose prior is centred on this model, which is left as
-        it is (Sun et al. eq. 2); with n = 0 and no trees it is this model.
-
-        Args:
-            features, gflops: the trials of the target.
-            trees: fitted to source and target trials together; they are wrong in other places.
-            share: of these trees in the mean.
+        it is (Sun et al. eq. 2); with n = 0 it is this model.
 
         Raises:
             ValueError: data that cannot be learned from.
         """
         x, y = check_trials(features, gflops, min_rows=0)
         residuals = y - self.predict_mean(x) if len(y) else y
-        return TunedDGP(self, self.process.condition(x, residuals), trees, share)
+        return TunedDGP(self, self.process.condition(x, residuals))
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
@@ -231,15 +220,35 @@ class StackedDGP:
 
 
 class TunedDGP:
-    """A source model with the departure of one task. Made by `StackedDGP.adapt`."""
+    """A source model with the departure of one task. Made by `StackedDGP.adapt`.
+
+    Args:
+        source: the source model.
+        departure: of the task.
+        trees: fitted to source and target trials together; they are wrong in other places.
+        share: of these trees in the mean.
+    """
 
     def __init__(
-        self, source: StackedDGP, departure: Departure, trees: XGBModel | None, share: float
+        self,
+        source: StackedDGP,
+        departure: Departure,
+        trees: XGBModel | None = None,
+        share: float = 0.0,
     ) -> None:
         self._source = source
         self._departure = departure
         self._trees = trees
         self._share = share
+
+    @property
+    def reliability(self) -> Array:
+        """How reliable the trials are that it was tuned to [n], 1 being the usual."""
+        return self._departure.reliability
+
+    def averaged(self, trees: XGBModel, share: float) -> TunedDGP:
+        """This model with ``share`` of ``trees`` in its mean."""
+        return TunedDGP(self._source, self._departure, trees, share)
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
@@ -252,16 +261,29 @@ class TunedDGP:
         x = check_features(features)
         return self._with_trees(x, self._source.predict_mean(x) + self._departure.mean(x))
 
-    def joint(self, features: ArrayLike) -> tuple[Array, Array]:
+    def joint(
+        self, features: ArrayLike, told: tuple[ArrayLike, ArrayLike] | None = None
+    ) -> tuple[Array, Array]:
         """Mean [N] and covariance [N, N] of log2 throughput of new trials, noise included.
 
         Most of the noise is not of timing: it is what the features do not tell of a configuration,
         and as much worth finding as what they tell.
+
+        Args:
+            features: of the new trials [N, D].
+            told: trials made after the tuning, features [m, D] and throughput [m] in GFLOPS.
+
+        Raises:
+            ValueError: data that cannot be learned from.
         """
         x = check_features(features)
+        noise = self._source.process.noise
+        later, y = check_trials(*told, min_rows=0) if told is not None else (x[:0], np.empty(0))
+        x = np.concatenate([later, x])
         moved, covariance = self._departure.joint(x)
-        covariance[np.diag_indices_from(covariance)] += self._source.process.noise
-        return self._with_trees(x, self._source.predict_mean(x) + moved), covariance
+        covariance[np.diag_indices_from(covariance)] += noise
+        mean = self._with_trees(x, self._source.predict_mean(x) + moved)
+        return conditioned(mean, covariance, y, noise)
 
     def _with_trees(self, x: Array, mean: Array) -> Array:
         if self._trees is None:
