@@ -57,8 +57,8 @@ class DeepGaussianTransfer(Transfer):
         stack: what stands around the deep GP; None for the paper's deep GP alone.
         top_share: share of a batch that are the top predictions; the rest are chosen so that the
             best of all is expected to be highest (`expected_best`), which needs a stack.
-        refit: weight of a reliable target trial in trees that are fitted anew to source and target
-            together and averaged with the tuned model; 0 leaves them out. Needs a stack.
+        refit: weight of a target trial in trees that are fitted anew to source and target together
+            and averaged with the tuned model; 0 leaves them out. Needs a stack.
         refit_share: share of these trees in that mean.
         feedback: after so many trials of a tuning set or a search the rest is chosen anew, the
             predictions conditioned on how they did; 0: all are chosen at once. Needs a stack.
@@ -135,10 +135,8 @@ class DeepGaussianTransfer(Transfer):
             tuned = self._source.adapt(features, gflops)
             if self.refit == 0.0 or self.stack is None or self._trials is None:
                 return tuned
-            weight = self.refit * tuned.reliability
-            trees = XGBModel.pooled(
-                self.stack.trees, self._trials, (features, gflops), weight, seed=seed
-            )
+            target = (features, gflops)
+            trees = XGBModel.pooled(self.stack.trees, self._trials, target, self.refit, seed=seed)
             return tuned.averaged(trees, self.refit_share)
         if self._source is not None:
             return self._source.adapt(features, gflops, self.map, seed=seed)

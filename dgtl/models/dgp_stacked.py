@@ -241,11 +241,6 @@ class TunedDGP:
         self._trees = trees
         self._share = share
 
-    @property
-    def reliability(self) -> Array:
-        """How reliable the trials are that it was tuned to [n], 1 being the usual."""
-        return self._departure.reliability
-
     def averaged(self, trees: XGBModel, share: float) -> TunedDGP:
         """This model with ``share`` of ``trees`` in its mean."""
         return TunedDGP(self._source, self._departure, trees, share)
@@ -277,13 +272,12 @@ class TunedDGP:
             ValueError: data that cannot be learned from.
         """
         x = check_features(features)
-        noise = self._source.process.noise
         later, y = check_trials(*told, min_rows=0) if told is not None else (x[:0], np.empty(0))
         x = np.concatenate([later, x])
         moved, covariance = self._departure.joint(x)
-        covariance[np.diag_indices_from(covariance)] += noise
+        covariance[np.diag_indices_from(covariance)] += self._source.process.noise
         mean = self._with_trees(x, self._source.predict_mean(x) + moved)
-        return conditioned(mean, covariance, y, noise)
+        return conditioned(mean, covariance, y)
 
     def _with_trees(self, x: Array, mean: Array) -> Array:
         if self._trees is None:

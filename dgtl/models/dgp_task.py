@@ -8,10 +8,8 @@ noise: neighbouring configurations are wrong together. So the log2 throughput of
 with the source model f and a departure d_t of its own for every task, an offset and a Matern kernel
 with one length scale for each feature. Its hyperparameters are learned from the source tasks, each
 predicted by a model that had not seen it. On a target the posterior of d_t is the maximum a
-posteriori departure from what was known (Sun et al., ICCV 2021, eq. 2, in function space); its
-joint distribution over candidates says which of them are worth trying together. There e is of
-Student's t with the scale s_e: a trial that met a slow machine must not spoil its neighbours
-(`reliability`).
+posteriori departure from what was known (Sun et al., ICCV 2021, eq. 2, in function space), in
+closed form; its joint distribution over candidates says which of them are worth trying together.
 """
 
 from __future__ import annotations
@@ -33,12 +31,6 @@ if TYPE_CHECKING:
     from dgtl.models.dgp_state import Array
 
 _JITTER = 1e-6
-
-_DEGREES = 4.0
-"""Degrees of freedom of the noise on a target: one trial in sixty is off by four scales or more."""
-
-_STEPS = 20
-"""Most steps towards the reliability of trials; a handful is the rule."""
 
 
 @dataclass(frozen=True)
@@ -132,46 +124,17 @@ class TaskProcess:
             raise ValueError(f"{path}: not a process of departures ({error})") from error
 
 
-def reliability(covariance: Array, residuals: Array, noise: float) -> Array:
-    """How reliable each of n trials is [n]: its noise's precision, 1 being the usual one.
-
-    Noise of Student's t is normal noise with a precision that differs from trial to trial. By
-    expectation maximisation (Lange, Little and Taylor 1989, "Robust statistical modeling using the
-    t distribution"); above the usual precision none is trusted.
+def conditioned(mean: Array, covariance: Array, values: Array) -> tuple[Array, Array]:
+    """Mean [N - m] and covariance [N - m, N - m] of the last of N normal variables, given others.
 
     Args:
-        covariance: prior covariance of the departures at the trials [n, n].
-        residuals: measured less predicted [n].
-        noise: usual variance of the noise.
-    """
-    found = np.ones(len(residuals))
-    for _ in range(_STEPS):
-        gram = covariance + np.diag(noise / found)
-        weights = np.linalg.solve(gram, np.column_stack([residuals, covariance]))
-        left = residuals - covariance @ weights[:, 0]
-        variance = np.diag(covariance) - np.einsum("ij,ij->j", covariance, weights[:, 1:])
-        squares = (left**2 + variance) / noise
-        before, found = found, np.minimum((_DEGREES + 1.0) / (_DEGREES + squares), 1.0)
-        if np.allclose(found, before, atol=1e-3):
-            break
-    return found
-
-
-def conditioned(mean: Array, covariance: Array, values: Array, noise: float) -> tuple[Array, Array]:
-    """Mean [N - m] and covariance [N - m, N - m] of the last of N trials, given the first m.
-
-    Args:
-        mean: of log2 throughput [N].
-        covariance: of log2 throughput, noise included [N, N].
-        values: log2 throughput of the first trials [m].
-        noise: usual variance of the noise.
+        mean: [N].
+        covariance: [N, N].
+        values: of the first m variables [m], which are given.
     """
     m = len(values)
-    news = values - mean[:m]
-    gram = covariance[:m, :m] - noise * np.eye(m)
-    gram = gram + np.diag(noise / reliability(gram, news, noise))
-    gain = np.linalg.solve(gram, covariance[:m, m:]).T
-    return mean[m:] + gain @ news, covariance[m:, m:] - gain @ covariance[:m, m:]
+    gain = np.linalg.solve(covariance[:m, :m], covariance[:m, m:]).T
+    return mean[m:] + gain @ (values - mean[:m]), covariance[m:, m:] - gain @ covariance[:m, m:]
 
 
 class Departure:
@@ -181,18 +144,14 @@ class Departure:
         process: the prior.
         inputs: [n, D] scaled inputs of the task's trials; none leaves the prior.
         residuals: [n] measured less predicted log2 throughput.
-
-    Attributes:
-        reliability: of the trials [n], see there.
     """
 
     def __init__(self, process: TaskProcess, inputs: Array, residuals: Array) -> None:
         self._process = process
         self._inputs = inputs
         gram = process.covariance(inputs, inputs)
-        noise = process.noise + _JITTER
-        self.reliability = reliability(gram, residuals, noise)
-        self._factor = cho_factor(gram + np.diag(noise / self.reliability), lower=True)
+        gram[np.diag_indices_from(gram)] += process.noise + _JITTER
+        self._factor = cho_factor(gram, lower=True)
         self._weights = cho_solve(self._factor, residuals)
 
     def mean(self, features: Array) -> Array:

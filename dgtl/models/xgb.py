@@ -117,7 +117,7 @@ class XGBModel:
         config: XGBConfig,
         source: tuple[ArrayLike, ArrayLike],
         target: tuple[ArrayLike, ArrayLike],
-        weight: float | NDArray[np.float64],
+        weight: float,
         *,
         seed: int,
     ) -> Self:
@@ -126,7 +126,7 @@ class XGBModel:
         Args:
             config: of the trees.
             source, target: the trials.
-            weight: of a target trial, or of each [n]; a source trial weighs 1.
+            weight: of a target trial; a source trial weighs 1.
             seed: of rows drawn.
         """
         model = cls(config)
@@ -134,8 +134,8 @@ class XGBModel:
             np.concatenate([source[0], target[0]]),
             np.concatenate([source[1], target[1]]),
             seed=seed,
-            weights=np.concatenate(
-                [np.ones(np.shape(source[1])), np.broadcast_to(weight, np.shape(target[1]))]
+            weights=np.repeat(
+                [1.0, weight], [len(np.asarray(part[1])) for part in (source, target)]
             ),
         )
         return model
