@@ -211,7 +211,7 @@ class _Plan:
     Args:
         model: as it was tuned when the stage began; None: the first candidates are run.
         candidates: not run yet, by falling score [N, K].
-        left: how many more of them are to run.
+        left: how many more of them are to run; no more than there are.
         begin: number of the stage's first trial.
     """
 
@@ -219,6 +219,9 @@ class _Plan:
     candidates: Configurations
     left: int
     begin: int
+
+    def __post_init__(self) -> None:
+        self.left = min(self.left, len(self.candidates))
 
 
 class TransferTuner:
@@ -268,15 +271,13 @@ class TransferTuner:
             self.stage = f"search_{self._round}"
             self._plan = self._search()
         plan, method = self._plan, self._method
-        n = method.portion(plan.left)
-        plan.left -= n
         if plan.model is None:
-            chosen, log2_gflops = np.arange(n), np.full(n, np.nan)
+            chosen, log2_gflops = np.arange(plan.left), np.full(plan.left, np.nan)
         else:
+            features, n = self._problem.features(plan.candidates), method.portion(plan.left)
             told = Told(*self._ran(plan.begin), self._best_gflops())
-            chosen, log2_gflops = method.choose(
-                plan.model, self._problem.features(plan.candidates), n, told, self._search_rng
-            )
+            chosen, log2_gflops = method.choose(plan.model, features, n, told, self._search_rng)
+        plan.left -= len(chosen)
         self._queue, self._predicted_gflops = plan.candidates[chosen], np.exp2(log2_gflops)
         plan.candidates = np.delete(plan.candidates, chosen, axis=0)
 

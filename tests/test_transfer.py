@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 import toys
 
 from dgtl.measure import ReplayMeasurer
@@ -12,7 +13,7 @@ from dgtl.records import Status
 from dgtl.transfer import Told, Transfer
 from dgtl.tuner import Budget, Problem, tune
 
-TASK = toys.dense(rows=4, columns=8, depth=4)
+TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)
 PROBLEM = Problem(TASK, SPACE)
 TRIALS = [
@@ -56,8 +57,8 @@ class Portioned(Transfer):
         return super().choose(model, features, n, told, rng)
 
 
-def searched(batch: int, trials=TRIALS) -> tuple[Portioned, list]:
-    method = Portioned(initial_set=64, tuning_set=10, final=6, rounds=2)
+def searched(batch: int, trials=TRIALS, **changes) -> tuple[Portioned, list]:
+    method = Portioned(**{"initial_set": 64, "tuning_set": 10, "final": 6, "rounds": 2} | changes)
     tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
     budget = Budget(method.planned_trials, batch)
     return method, tune(PROBLEM, tuner, ReplayMeasurer.of(trials), budget)
@@ -92,3 +93,13 @@ def test_the_measured_batch_does_not_change_what_is_run() -> None:
     whole, parts = (searched(batch)[1] for batch in (64, 3))
     assert [trial.config for trial in whole] == [trial.config for trial in parts]
     assert len({trial.config for trial in whole}) == len(whole)
+
+
+@pytest.mark.parametrize("by", ["model", "random"])
+@pytest.mark.parametrize("batch", [7, 64])
+def test_a_space_smaller_than_the_plan_is_tried_as_a_whole(by: str, batch: int) -> None:
+    _, trials = searched(batch, tuning_set=150, initial_set=200, tuning_set_by=by)
+    assert {trial.stage for trial in trials} == {"tuning_set"}
+    _, trials = searched(batch, tuning_set=64, final=SPACE.size, rounds=1, tuning_set_by=by)
+    assert {trial.config for trial in trials} == {trial.config for trial in TRIALS}
+    assert len(trials) == SPACE.size
