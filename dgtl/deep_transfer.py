@@ -60,8 +60,8 @@ class DeepGaussianTransfer(Transfer):
         refit: weight of a target trial in trees that are fitted anew to source and target together
             and averaged with the tuned model; 0 leaves them out. Needs a stack.
         refit_share: share of these trees in that mean.
-        feedback: after so many trials of a tuning set or a search the rest is chosen anew, the
-            predictions conditioned on how they did; 0: all are chosen at once. Needs a stack.
+        feedback: after so many trials of a search's batch the rest is chosen anew, the predictions
+            conditioned on how they did; 0: all are chosen at once. Needs a stack.
         spread: share of their covariance that this choice reckons with: less bets less on the upper
             tail of a normal distribution, which the machine's limit cuts off.
     """

@@ -169,7 +169,7 @@ class Transfer(Method):
         return n
 
     def portion(self, n: int) -> int:
-        """How many of ``n`` trials `choose` settles before it is told how they did."""
+        """How many of a search's ``n`` trials `choose` settles before it is told how they did."""
         return n
 
     def choose(
@@ -274,7 +274,9 @@ class TransferTuner:
         if plan.model is None:
             chosen, log2_gflops = np.arange(plan.left), np.full(plan.left, np.nan)
         else:
-            features, n = self._problem.features(plan.candidates), method.portion(plan.left)
+            # A tuning set is chosen at once: it is there to teach the model, not to win.
+            n = plan.left if self._round == 0 else method.portion(plan.left)
+            features = self._problem.features(plan.candidates)
             told = Told(*self._ran(plan.begin), self._best_gflops())
             chosen, log2_gflops = method.choose(plan.model, features, n, told, self._search_rng)
         plan.left -= len(chosen)

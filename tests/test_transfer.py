@@ -71,7 +71,7 @@ def test_each_choice_is_told_what_ran_since_the_model_was_tuned() -> None:
     features = PROBLEM.features(SPACE.parse_all([trial.config for trial in trials]))
     ran = np.array([trial.ok for trial in trials])
     gflops = np.array([PROBLEM.gflops(trial) for trial in trials])
-    parts = [(0, 0), (0, 4), (0, 8), (10, 10), (10, 14), (16, 16), (16, 20)]
+    parts = [(0, 0), (10, 10), (10, 14), (16, 16), (16, 20)]
     assert len(method.told) == len(parts)
     assert not ran.all()
     for told, (begin, end) in zip(method.told, parts, strict=True):
