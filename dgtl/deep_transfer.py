@@ -170,8 +170,10 @@ class DeepGaussianTransfer(Transfer):
         if not isinstance(model, TunedDGP) or len(features) == 0:
             return super().choose(model, features, n, told, rng)
         mean, covariance = model.joint(features, (told.features, told.gflops))
-        runs = np.ones(len(mean)) if self.validity is None else self.validity.probability(features)
-        penalty = 0.0 if self.validity is None else self.validity.penalty(features)
+        penalty = np.zeros(len(mean))
+        if self.validity is not None:
+            penalty = self.validity.penalty(features)
+        runs = np.exp2(penalty)
         order = np.argsort(-(mean + penalty), kind="stable")
         best = None if told.best_gflops is None else float(np.log2(told.best_gflops))
         first = round(self.top_share * n)

@@ -16,6 +16,7 @@ import numpy as np
 from dgtl.features import FeatureMap
 from dgtl.models.base import MIN_SOURCE_ROWS
 from dgtl.models.validity import Validity
+from dgtl.records import best_trial
 from dgtl.search import AnnealingOptions, anneal, untried
 from dgtl.tuner import Method, stream
 
@@ -277,7 +278,10 @@ class TransferTuner:
             # A tuning set is chosen at once: it is there to teach the model, not to win.
             n = plan.left if self._round == 0 else method.portion(plan.left)
             features = self._problem.features(plan.candidates)
-            told = Told(*self._ran(plan.begin), self._best_gflops())
+            configs, gflops = self._ran(plan.begin)
+            best = best_trial(self._trials)
+            best_gflops = None if best is None else self._problem.gflops(best)
+            told = Told(self._problem.features(configs), gflops, best_gflops)
             chosen, log2_gflops = method.choose(plan.model, features, n, told, self._search_rng)
         plan.left -= len(chosen)
         self._queue, self._predicted_gflops = plan.candidates[chosen], np.exp2(log2_gflops)
@@ -293,15 +297,14 @@ class TransferTuner:
 
     def _search(self) -> _Plan:
         space, method = self._problem.space, self._method
-        features, gflops = self._ran(0)
-        model = method.adapted(features, gflops, self._model_seed)
+        configs, gflops = self._ran(0)
+        model = method.adapted(self._problem.features(configs), gflops, self._model_seed)
         seen = {trial.config for trial in self._trials}
         begin = len(self._trials)
         if model is None:
             candidates = space.parse_all(untried(space, self._search_rng, method.final, seen))
             return _Plan(None, candidates, method.final, begin)
-        ran = space.parse_all([trial.config for trial in self._trials if trial.ok])
-        tried = ran[np.argsort(-gflops, kind="stable")]
+        tried = configs[np.argsort(-gflops, kind="stable")]
         tried = tried[: round(STARTS_TRIED * method.annealing.chains)]
         found, _ = anneal(
             space,
@@ -319,13 +322,8 @@ class TransferTuner:
         scores = self._method.score(model, self._problem.features(self._initial_set))
         return self._initial_set[np.argsort(-scores, kind="stable")]
 
-    def _ran(self, begin: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Features [m, D] and throughput [m] of the trials that ran, from the one numbered so."""
+    def _ran(self, begin: int) -> tuple[Configurations, NDArray[np.float64]]:
+        """Configurations [m, K] and throughput [m] of what ran, from trial number ``begin`` on."""
         ran = [trial for trial in self._trials[begin:] if trial.ok]
         configs = self._problem.space.parse_all([trial.config for trial in ran])
-        gflops = np.array([self._problem.gflops(trial) for trial in ran])
-        return self._problem.features(configs), gflops
-
-    def _best_gflops(self) -> float | None:
-        ran = [self._problem.gflops(trial) for trial in self._trials if trial.ok]
-        return max(ran, default=None)
+        return configs, np.array([self._problem.gflops(trial) for trial in ran])

@@ -34,10 +34,7 @@ def test_the_tuner_of_the_readme_improves_on_its_first_batch():
     assert isinstance(method, Method)
     task = toys.dense()
     space = toys.space_of(task)
-    table = [
-        toys.trial(task, key, toys.latency_s(task, space, key))
-        for key in space.keys(space.at(range(space.size)))
-    ]
+    table = toys.recorded(task, space)
     tuner = method.tuner(Problem(task, space), np.random.SeedSequence(0))
     trials = tune(Problem(task, space), tuner, ReplayMeasurer.of(table), Budget(40, batch=8))
     latencies = [trial.latency_s for trial in trials]

@@ -16,10 +16,7 @@ from dgtl.tuner import Budget, Problem, tune
 TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)
 PROBLEM = Problem(TASK, SPACE)
-TRIALS = [
-    toys.trial(TASK, key, toys.latency_s(TASK, SPACE, key), model_s=0.0)
-    for key in SPACE.keys(SPACE.at(range(SPACE.size)))
-]
+TRIALS = toys.recorded(TASK, SPACE)
 
 
 class LastColumns:

@@ -15,10 +15,7 @@ from dgtl.tuner import Budget, Problem, tune
 TASK = toys.dense(rows=2, columns=4, depth=2)
 SPACE = toys.space_of(TASK)
 PROBLEM = Problem(TASK, SPACE)
-TABLE = [
-    toys.trial(TASK, key, toys.latency_s(TASK, SPACE, key), model_s=0.0)
-    for key in SPACE.keys(SPACE.at(range(SPACE.size)))
-]
+TABLE = toys.recorded(TASK, SPACE)
 
 
 class Climber:

@@ -95,6 +95,12 @@ def latency_s(task: Task, space: DesignSpace, key: str) -> float | None:
     return task.flops / 1e9 / (1.0 + 100.0 * share)
 
 
+def recorded(task: Task, space: DesignSpace) -> list[Trial]:
+    """Every configuration of a space, tried on the made-up machine by a model that took no time."""
+    keys = space.keys(space.at(range(space.size)))
+    return [trial(task, key, latency_s(task, space, key), model_s=0.0) for key in keys]
+
+
 def tuned(task: Task, space: DesignSpace, n: int, seed: int, n_set: int = 0) -> SourceTask:
     """A task with ``n`` random trials on the made-up machine; ``n_set``: tuning set."""
     rng = np.random.default_rng(seed)

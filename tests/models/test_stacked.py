@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 from dgtl.models import load_model
 from dgtl.models.dgp import DGPConfig
 from dgtl.models.dgp_stacked import StackConfig, StackedDGP
-from dgtl.models.dgp_task import (
-    Departure,
-    TaskConfig,
-    TaskProcess,
-    conditioned,
-    learn,
-)
+from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, conditioned, learn
 from dgtl.models.validity import Validity
 from dgtl.models.xgb import XGBConfig
 
@@ -172,11 +166,11 @@ def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
 
 def test_departure_of_one_trial_is_that_of_a_hand_calculation() -> None:
     """At the trial itself: s / (s + noise) of the residual, and s noise / (s + noise) left."""
-    given_ = Departure(process(), np.zeros((1, 2)), np.array([0.8]))
+    given_ = Departure(process(), np.zeros((1, 2)), np.array([1.6]))
     mean, covariance = given_.joint(np.zeros((1, 2)))
-    np.testing.assert_allclose(mean, 0.8 * 0.7 / 0.8, rtol=1e-5)
+    np.testing.assert_allclose(mean, 1.6 * 0.7 / 0.8, rtol=1e-5)
     np.testing.assert_allclose(covariance, 0.7 * 0.1 / 0.8, rtol=1e-4)
-    np.testing.assert_allclose(given_.mean(np.full((1, 2), 99.0)), 0.8 * 0.2 / 0.8, rtol=1e-5)
+    np.testing.assert_allclose(given_.mean(np.full((1, 2), 99.0)), 1.6 * 0.2 / 0.8, rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=30)
