@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(cfg: DictConfig) -> None:
     # Here, so that --help does not wait for TVM.
-    from dgtl import experiment
+    from dgtl.run import live as experiment
 
     experiment.main(cfg)
 

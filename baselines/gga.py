@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from baselines.planning import Plan, PlannedTuner
+from dgtl.methods.base import Method
+from dgtl.methods.transfer import source_data
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.xgb import XGBConfig, XGBModel
-from dgtl.search import Best
-from dgtl.transfer import source_data
-from dgtl.tuner import Method
+from dgtl.search.annealing import Best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Task
-    from dgtl.space import Configurations, DesignSpace, Knob
-    from dgtl.tuner import Problem
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Task
+    from dgtl.core.space import Configurations, DesignSpace, Knob
+    from dgtl.methods.base import Problem
 
 SURROGATE = XGBConfig(trees=200, rate=0.1, folds=0)
 

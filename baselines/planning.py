@@ -1,9 +1,9 @@
 """The loop that the baselines share: plan a set, measure it, learn from it, plan the next.
 
-AutoTVM's `ModelBasedTuner` in the words of `dgtl.tuner`: a plan is worked off in as many batches as
-the budget asks for; its last places go to random configurations (epsilon-greedy); nothing is
-measured twice; the next plan is made when the last one is measured. Planning happens in `ask`,
-where the loop counts its seconds as search time.
+AutoTVM's `ModelBasedTuner` in the words of `dgtl.methods.base`: a plan is worked off in as many
+batches as the budget asks for; its last places go to random configurations (epsilon-greedy);
+nothing is measured twice; the next plan is made when the last one is measured. Planning happens in
+`ask`, where the loop counts its seconds as search time.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.search import untried
+from dgtl.search.annealing import untried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from dgtl.records import Trial
-    from dgtl.space import Configurations
-    from dgtl.tuner import Problem
+    from dgtl.core.records import Trial
+    from dgtl.core.space import Configurations
+    from dgtl.methods.base import Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Plan:
 
 
 class PlannedTuner(abc.ABC):
-    """A `dgtl.tuner.Tuner` that proposes plan by plan.
+    """A `dgtl.methods.base.Tuner` that proposes plan by plan.
 
     Args:
         problem: the task.
@@ -80,7 +80,7 @@ class PlannedTuner(abc.ABC):
         return Plan(self.space.parse_all([]), size, "random")
 
     def ask(self, n: int) -> Configurations:
-        """See `dgtl.tuner.Tuner.ask`. Never reaches over the end of a plan."""
+        """See `dgtl.methods.base.Tuner.ask`. Never reaches over the end of a plan."""
         if len(self._queue) == 0 and len(self.seen) < self.space.size:
             plan = self._plan()
             self.stage = plan.stage
@@ -89,7 +89,7 @@ class PlannedTuner(abc.ABC):
         return batch
 
     def tell(self, trials: Sequence[Trial]) -> None:
-        """See `dgtl.tuner.Tuner.tell`."""
+        """See `dgtl.methods.base.Tuner.tell`."""
         configs = self.space.parse_all([trial.config for trial in trials])
         gflops = [self.problem.gflops(trial) if trial.ok else 0.0 for trial in trials]
         self.configs = np.concatenate([self.configs, configs])

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.search import untried
-from dgtl.tuner import Method
+from dgtl.methods.base import Method
+from dgtl.search.annealing import untried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dgtl.records import Trial
-    from dgtl.space import Configurations, DesignSpace
-    from dgtl.tuner import Problem
+    from dgtl.core.records import Trial
+    from dgtl.core.space import Configurations, DesignSpace
+    from dgtl.methods.base import Problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class RandomSearch(Method):
 
 
 class RandomTuner:
-    """See `dgtl.tuner.Tuner`."""
+    """See `dgtl.methods.base.Tuner`."""
 
     stage = "random"
 

@@ -1,6 +1,7 @@
 """Boosted trees that transfer by pooling: the control that the deep Gaussian process has to beat.
 
-The schedule is that of `model=dgp` to the letter (`dgtl.transfer.TransferTuner`); only the model
+The schedule is that of `model=dgp` to the letter (`dgtl.methods.transfer.TransferTuner`); only the
+model
 differs: XGBoost on source and target trials together, the target weighted up. Without sources the
 tuning set is random and the model knows the target alone.
 """
@@ -12,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgtl.methods.transfer import Transfer, source_data
 from dgtl.models.base import MIN_ROWS
-from dgtl.models.dgp_stacked import StackConfig
+from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig, XGBModel
-from dgtl.transfer import Transfer, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
+    from dgtl.core.history import SourceTask
 
 TREES = StackConfig().trees
 """Those below the deep GP of `model=dgp`; no cross-validation, for only the mean is used."""

@@ -12,7 +12,7 @@ import csv
 import re
 from pathlib import Path
 
-from experiments.results import markdown_table
+from experiments.shared.results import markdown_table
 
 ROOT = Path(__file__).parents[1]
 

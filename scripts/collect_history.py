@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dgtl.records import best_trial
-from dgtl.search import mutants, untried
+from dgtl.core.records import best_trial
+from dgtl.search.annealing import mutants, untried
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.campaign import open_campaign, pack_all
-from dgtl.tvm.networks import conv, dense, depthwise
+from dgtl.tvm.measure.campaign import open_campaign, pack_all
+from dgtl.tvm.workload.networks import conv, dense, depthwise
 
 ROUNDS = (
     ("random", 32),

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from dgtl.autotvm.importer import import_logs
+from dgtl.autotvm_logs.importer import import_logs
 
 
 def main() -> None:

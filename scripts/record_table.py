@@ -22,18 +22,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.features import FeatureMap
-from dgtl.history import History, SourceTask
+from dgtl.core.history import History, SourceTask
+from dgtl.core.records import best_trial
+from dgtl.features.loop_nest import FeatureMap
 from dgtl.models.xgb import XGBConfig, XGBModel
-from dgtl.progress import duration
-from dgtl.records import best_trial
-from dgtl.search import anneal, mutants, untried
+from dgtl.report.progress import duration
+from dgtl.search.annealing import anneal, mutants, untried
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.campaign import open_campaign, pack_all
-from dgtl.tvm.networks import conv, dense, depthwise
+from dgtl.tvm.measure.campaign import open_campaign, pack_all
+from dgtl.tvm.workload.networks import conv, dense, depthwise
 
 if TYPE_CHECKING:
-    from dgtl.space import Configurations
+    from dgtl.core.space import Configurations
 
 UNIFORM, SEARCHED, JOINED = "uniform", "searched", "joined"
 

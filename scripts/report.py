@@ -14,8 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dgtl.report_html import write_report
-from dgtl.runs import Run, find_runs
+from dgtl.report.html import write_report
+from dgtl.results.run_folder import Run, find_runs
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from dgtl import tracking_offline
-from dgtl.runs import Run, find_runs
+from dgtl.results.run_folder import Run, find_runs
+from dgtl.tracking import offline as tracking_offline
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ CORNERS = {
     "tf_keras": {"dgtl/models/dgp", "baselines/ppo"},
     "gpflow": {"dgtl/models/dgp"},
     "gpflux": {"dgtl/models/dgp"},
-    "tvm": {"dgtl/tvm/", "dgtl/experiment.py"},
-    "wandb": {"dgtl/tracking.py"},
+    "tvm": {"dgtl/tvm/", "dgtl/run/live.py"},
+    "wandb": {"dgtl/tracking/tracker.py"},
     "hydra": {"dgtl/experiment"},
     "omegaconf": {"dgtl/experiment"},
 }
@@ -81,7 +81,7 @@ def imports(path: Path, *, types: bool) -> set[str]:
 
 
 def part_of(dotted: str) -> str:
-    """``dgtl.models.dgp`` is of ``models``, ``baselines.gga`` of ``baselines``, others none."""
+    """``dgtl.models.deep_gp.model`` is of ``models``, ``baselines.gga`` of ``baselines``, others none."""
     names = dotted.split(".")
     if names[0] == "baselines":
         return "baselines"
@@ -137,14 +137,14 @@ def test_heavy_packages_stay_in_their_corners(package):
     "module",
     [
         "dgtl",
-        "dgtl.records",
-        "dgtl.history",
-        "dgtl.tuner",
-        "dgtl.transfer",
-        "dgtl.deep_transfer",
-        "dgtl.figures",
-        "dgtl.report",
-        "dgtl.tracking",
+        "dgtl.core.records",
+        "dgtl.core.history",
+        "dgtl.methods.base",
+        "dgtl.methods.transfer",
+        "dgtl.methods.dgp",
+        "dgtl.report.figures",
+        "dgtl.report.console",
+        "dgtl.tracking.tracker",
         "dgtl.models",
     ],
 )

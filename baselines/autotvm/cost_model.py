@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dgtl.space import Configurations, DesignSpace
+    from dgtl.core.space import Configurations, DesignSpace
 
 OBJECTIVES = ("reg", "rank")
 

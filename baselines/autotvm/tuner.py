@@ -2,8 +2,8 @@
 
 Chen et al., *Learning to Optimize Tensor Programs*, NeurIPS 2018, with the constants of TVM v0.6 to
 v0.16. Differences from that code: the design space and the loop features are this program's
-(`dgtl.features.FeatureMap` takes the place of the itervar features); XGBoost is version 3, see
-`baselines.autotvm_model` on the ranking objective.
+(`dgtl.features.loop_nest.FeatureMap` takes the place of the itervar features); XGBoost is version
+3, see `baselines.autotvm.cost_model` on the ranking objective.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.autotvm_model import (
+from baselines.autotvm.cost_model import (
     OBJECTIVES,
     AutoTVMModel,
     HistoryModel,
@@ -21,18 +21,18 @@ from baselines.autotvm_model import (
     knob_features,
 )
 from baselines.planning import Plan, PlannedTuner
-from dgtl import metrics
-from dgtl.features import FeatureMap
-from dgtl.search import AnnealingOptions, walk
-from dgtl.tuner import Method
+from dgtl.features.loop_nest import FeatureMap
+from dgtl.methods.base import Method
+from dgtl.results import metrics
+from dgtl.search.annealing import AnnealingOptions, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dgtl.history import SourceTask
-    from dgtl.space import Configurations
-    from dgtl.tuner import Problem
+    from dgtl.core.history import SourceTask
+    from dgtl.core.space import Configurations
+    from dgtl.methods.base import Problem
 
 MIN_RECORDS = 500
 """A history of fewer records of the same kind of layer is not learned from."""
@@ -136,7 +136,7 @@ class AutoTVMTuner(PlannedTuner):
         self._points: Configurations | None = None
 
     def ask(self, n: int) -> Configurations:
-        """See `dgtl.tuner.Tuner.ask`; none after `AutoTVM.early_stopping` trials in vain."""
+        """See `dgtl.methods.base.Tuner.ask`; none after `AutoTVM.early_stopping` trials in vain."""
         limit = self._options.early_stopping
         in_vain = len(self.gflops) - (int(np.argmax(self.gflops)) if self.any_success else 0)
         if limit is not None and in_vain >= limit:

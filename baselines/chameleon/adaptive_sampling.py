@@ -15,14 +15,14 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from dgtl.search import untried
+from dgtl.search.annealing import untried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
-    from dgtl.space import Configurations, DesignSpace
+    from dgtl.core.space import Configurations, DesignSpace
 
 
 @dataclasses.dataclass(frozen=True)

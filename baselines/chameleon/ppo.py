@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.ppo_agent import Transitions
-from dgtl.search import Best
+from baselines.chameleon.ppo_agent import Transitions
+from dgtl.search.annealing import Best
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from numpy.typing import NDArray
 
-    from baselines.ppo_agent import Agent, PPOOptions
-    from dgtl.space import Configurations, DesignSpace
+    from baselines.chameleon.ppo_agent import Agent, PPOOptions
+    from dgtl.core.space import Configurations, DesignSpace
 
 
 def explore(
@@ -39,11 +39,11 @@ def explore(
     options: PPOOptions,
     exclude: Collection[str] = (),
 ) -> tuple[Configurations, NDArray[np.float64]]:
-    """The best configurations that the agent visits while it learns; cf. `dgtl.search.anneal`.
+    """The best configurations that the agent visits while it learns; cf. `anneal`.
 
     Args:
         agent: learns in place; made for `free_knobs` of the space.
-        space, score, top, exclude: as of `dgtl.search.anneal`.
+        space, score, top, exclude: as of `dgtl.search.annealing.anneal`.
         rng: where episodes start.
         options: of the episodes.
 

@@ -1,4 +1,4 @@
-"""The PPO agent of CHAMELEON: its networks and its way of learning. `baselines.ppo` says the rest.
+"""The PPO agent of CHAMELEON: networks and way of learning. `baselines.chameleon.ppo` says the rest.
 
 Networks and constants of the public code (2019, `ppo_core.py`); the probability ratio is clipped
 per knob, not jointly. This is the only module of the baselines that imports TensorFlow.

@@ -2,8 +2,8 @@
 
 Ahn, Pilligundla, Yazdanbakhsh, Esmaeilzadeh, *Chameleon: Adaptive Code Optimization for Expedited
 Deep Neural Network Compilation*, ICLR 2020. It is AutoTVM with another explorer
-(`baselines.ppo`) and another choice of what to measure (`baselines.adaptive_sampling`); with both
-turned off it is AutoTVM, step by step.
+(`baselines.chameleon.ppo`) and another choice of what to measure
+(`baselines.chameleon.adaptive_sampling`); with both turned off it is AutoTVM, step by step.
 
 ``variant=code`` has the constants of the public code, ``variant=paper`` those recalled from the
 paper's appendix, which nobody has verified. In the public code the two parts cannot be used
@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from baselines.adaptive_sampling import SamplingOptions, sample
-from baselines.autotvm import AutoTVM, AutoTVMTuner
-from baselines.autotvm_model import TreeOptions
+from baselines.autotvm.cost_model import TreeOptions
+from baselines.autotvm.tuner import AutoTVM, AutoTVMTuner
+from baselines.chameleon.adaptive_sampling import SamplingOptions, sample
 from baselines.planning import Plan
-from dgtl.search import AnnealingOptions
-from dgtl.tuner import Method, stream
+from dgtl.methods.base import Method, stream
+from dgtl.search.annealing import AnnealingOptions
 
 if TYPE_CHECKING:
-    from baselines.ppo_agent import Agent, PPOOptions
-    from dgtl.space import Configurations
-    from dgtl.tuner import Problem
+    from baselines.chameleon.ppo_agent import Agent, PPOOptions
+    from dgtl.core.space import Configurations
+    from dgtl.methods.base import Problem
 
 PPO: dict[str, dict[str, Any]] = {
     "code": {"clip": 0.2, "entropy": 0.3},
@@ -52,7 +52,7 @@ class Chameleon(Method):
         epsilon: share of ``plan`` that is measured at random at the end of every plan.
         episodes: of the agent, per plan.
         steps: longest episode.
-        side_by_side: episodes per wave, see `baselines.ppo`.
+        side_by_side: episodes per wave, see `baselines.chameleon.ppo`.
         annealing: with ``exploration=annealing``.
         trees: the cost model, always AutoTVM's regression.
 
@@ -94,7 +94,7 @@ class Chameleon(Method):
 
     def ppo_options(self) -> PPOOptions:
         """Settings of the agent and its episodes."""
-        from baselines.ppo_agent import PPOOptions
+        from baselines.chameleon.ppo_agent import PPOOptions
 
         return PPOOptions(
             **PPO[self.variant],
@@ -129,8 +129,8 @@ class ChameleonTuner(AutoTVMTuner):
         self._agent: Agent | None = None
         if method.exploration == "ppo":
             # TensorFlow is imported here, before the clock of the search runs.
-            from baselines.ppo import free_knobs
-            from baselines.ppo_agent import Agent
+            from baselines.chameleon.ppo import free_knobs
+            from baselines.chameleon.ppo_agent import Agent
 
             knobs = max(len(free_knobs(self.space)), 1)
             self._agent = Agent(knobs, agent_rng, method.ppo_options())
@@ -144,7 +144,7 @@ class ChameleonTuner(AutoTVMTuner):
     def _explore(self, top: int) -> Configurations:
         if self._agent is None:
             return super()._explore(top)
-        from baselines.ppo import explore
+        from baselines.chameleon.ppo import explore
 
         configs, _ = explore(
             self._agent,

@@ -5,9 +5,9 @@ its own relative throughput, so that errors among the slow count little; trees a
 error on the training data itself stops to fall. A failed trial has throughput 0, hence no weight.
 
 TVM describes a candidate by one row of features per block and sums the predictions of the blocks
-("pack-sum"). Here a configuration is one row (`dgtl.features`), for which that loss is XGBoost's
-own weighted squared error; a test holds that the predictions are those of TVM's class on the same
-rows. TVM's seed is left out: nothing in the training is drawn.
+("pack-sum"). Here a configuration is one row (`dgtl.features.loop_nest`), for which that loss is
+XGBoost's own weighted squared error; a test holds that the predictions are those of TVM's class on
+the same rows. TVM's seed is left out: nothing in the training is drawn.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ code here is ours, for TVM's own walks traces and needs a program that TVM can b
 which recorded tables and imported logs do not have; so the same search runs on live design spaces
 and on tables, and builder, runner, clock and budget are those of every method. TVM's are the
 constants (a test reads them off the installed TVM), the steps of the search, the way a tile is
-mutated and the loss (`baselines.metaschedule_model`). What differs:
+mutated and the loss (`baselines.metaschedule.cost_model`). What differs:
 
-- Features are `dgtl.features`, one row per configuration, instead of TVM's per-store features.
+- Features are `dgtl.features.loop_nest`, one row per configuration, instead of TVM's per-store
+features.
 - Random configurations are uniform over the options of each knob; TVM deals prime factors out to
   the loops. A sketch is drawn with them and never mutated, as in TVM.
 - Configurations are known by their knobs, TVM's by the program that results.
@@ -26,15 +27,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from baselines.metaschedule_model import MetaScheduleModel, TreeOptions
+from baselines.metaschedule.cost_model import MetaScheduleModel, TreeOptions
 from baselines.planning import Plan, PlannedTuner
-from dgtl.tuner import Method
+from dgtl.methods.base import Method
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.space import Configurations, DesignSpace, Knob
-    from dgtl.tuner import Problem
+    from dgtl.core.space import Configurations, DesignSpace, Knob
+    from dgtl.methods.base import Problem
 
 MUTATORS: dict[str, dict[str, float]] = {
     "llvm": {"TileSize": 0.9, "ComputeLocation": 0.05, "Unroll": 0.03, "Parallel": 0.02},

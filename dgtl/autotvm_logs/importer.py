@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.autotvm.layers import UnsupportedError, WinogradProduct
-from dgtl.autotvm.records import LineError, find_logs, parse, read_lines
-from dgtl.autotvm.templates import describe, target_kind
-from dgtl.history import SourceTask, TrialLog
-from dgtl.records import Hardware, Provenance, Status, Task, Trial
+from dgtl.autotvm_logs.layers import UnsupportedError, WinogradProduct
+from dgtl.autotvm_logs.records import LineError, find_logs, parse, read_lines
+from dgtl.autotvm_logs.templates import describe, target_kind
+from dgtl.core.history import SourceTask, TrialLog
+from dgtl.core.records import Hardware, Provenance, Status, Task, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from dgtl.autotvm.records import Record
-    from dgtl.space import DesignSpace
+    from dgtl.autotvm_logs.records import Record
+    from dgtl.core.space import DesignSpace
 
 MULTIPROCESSORS = {"gtx1650": 14, "gtx1080ti": 28, "k80": 13, "p100": 56, "t4": 40, "v100": 80}
 """`Hardware.num_cores` by device (one of the K80's two processors); 1 where it is not known."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.records import Access, Axis, shape_key
+from dgtl.core.records import Access, Axis, shape_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from dgtl.autotvm.layers import (
+from dgtl.autotvm_logs.layers import (
     FF,
     RC,
     RX,
@@ -26,18 +26,18 @@ from dgtl.autotvm.layers import (
     parse_dense,
     parse_tensor,
 )
-from dgtl.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace, Knob
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dgtl.autotvm.records import Record
+    from dgtl.autotvm_logs.records import Record
 
 CUDA_STRUCTURE = "SSSRRS"
 """Block, virtual thread, thread; reductions outside and inside of the staging; inner loops."""
 
 X86_STRUCTURE = "SSRSRS"
-"""As `dgtl.tvm.sketches` tiles for CPUs, so that the columns are the same."""
+"""As `dgtl.tvm.workload.sketches` tiles for CPUs, so that the columns are the same."""
 
 LARGE_BATCH = 32
 """From here on TVM takes ``dense_large_batch``."""

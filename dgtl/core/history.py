@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.records import CHECK, Hardware, Provenance, Task, Trial
-from dgtl.space import DesignSpace
+from dgtl.core.records import CHECK, Hardware, Provenance, Task, Trial
+from dgtl.core.space import DesignSpace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-SHIPPED = Path(__file__).parent / "data"
+SHIPPED = Path(__file__).parents[1] / "data"
 """Folder of the history that comes with the program."""
 
 SHIPPED_TABLES = SHIPPED / "tables"

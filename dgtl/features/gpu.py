@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.records import Task
+    from dgtl.core.records import Task
 
 KINDS = ("cuda", "nvptx", "rocm", "opencl", "vulkan", "metal")
 """Kinds of target that these columns are for."""

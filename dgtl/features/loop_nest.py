@@ -7,7 +7,7 @@ tile factors, the shape, vector width, parallelism, unrolling and where a produc
 same columns serve convolutions, depthwise convolutions and dense layers.
 
 What a level of the nest becomes depends on the hardware: vectors and parallel jobs on a CPU, blocks
-and threads on a GPU (`dgtl.features_gpu`). Those columns differ, all others do not.
+and threads on a GPU (`dgtl.features.gpu`). Those columns differ, all others do not.
 
 All columns are logarithms to base 2 or flags. Everything that depends on one knob only is looked up
 in a table per option, so that a batch costs a few gathers and sums.
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import features_gpu
+from dgtl.features import gpu as features_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.records import Access, Task
-    from dgtl.space import Configurations, DesignSpace, Knob
+    from dgtl.core.records import Access, Task
+    from dgtl.core.space import Configurations, DesignSpace, Knob
 
 FEATURES_SCHEMA = 2
 """Part of the key under which trained models are cached: raise it when a column changes."""

@@ -1,6 +1,6 @@
 """Measurement as a protocol: configurations in, trials out.
 
-Implementations: this machine (`dgtl.tvm.measure.LocalMeasurer`), a recorded table
+Implementations: this machine (`dgtl.tvm.measure.local.LocalMeasurer`), a recorded table
 (`ReplayMeasurer`), and a machine that remembers (`SharedMeasurer`). Search time is what the trials
 say they cost (`Trial.search_s`), so that a replayed or resumed search reports the seconds that were
 really spent.
@@ -11,12 +11,12 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Protocol
 
-from dgtl.records import Status, Trial
+from dgtl.core.records import Status, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dgtl.records import Task
+    from dgtl.core.records import Task
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dgtl
-from dgtl.records import Provenance
+from dgtl.core.records import Provenance
 
 if TYPE_CHECKING:
-    from dgtl.measure import MeasureOptions
-    from dgtl.records import Hardware
+    from dgtl.core.records import Hardware
+    from dgtl.measure.protocol import MeasureOptions
 
 
 def collect(

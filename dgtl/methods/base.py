@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
-from dgtl.features import FeatureMap
+from dgtl.features.loop_nest import FeatureMap
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.measure import Measurer
-    from dgtl.records import Task, Trial
-    from dgtl.space import Configurations, DesignSpace
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Task, Trial
+    from dgtl.core.space import Configurations, DesignSpace
+    from dgtl.measure.protocol import Measurer
 
 
 class Problem:

@@ -1,9 +1,9 @@
 """`model=dgp`: deep Gaussian transfer learning (Sun et al., ICCV 2021).
 
-Two models, one schedule (`dgtl.transfer`). The default stacks the deep GP on boosted trees, tunes
-it to the target in function space, and runs candidates that are good together
-(`dgtl.models.dgp_stacked`). With ``stack=null`` it is the paper's: the deep GP alone, tuned in its
-last layer (or, with ``map.method=adam``, wherever ``map.frozen`` lets it), the top predictions run.
+Two models, one schedule (`dgtl.methods.transfer`). The default stacks the deep GP on boosted trees,
+tunes it to the target in function space, and runs candidates that are good together
+(`dgtl.models.stacked`). With ``stack=null`` it is the paper's: the deep GP alone, tuned in its last
+layer (or, with ``map.method=adam``, wherever ``map.frozen`` lets it), the top predictions run.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.features import FEATURES_SCHEMA
+from dgtl.features.loop_nest import FEATURES_SCHEMA
+from dgtl.methods.transfer import Estimator, Told, Transfer, layers_of, source_data
 from dgtl.models import load_model
 from dgtl.models.base import MIN_ROWS, SCHEMA
-from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig
-from dgtl.models.dgp_stacked import StackConfig, StackedDGP, TunedDGP
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig, MapConfig
+from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
-from dgtl.transfer import Estimator, Told, Transfer, layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
+    from dgtl.core.history import SourceTask
 
 CANDIDATES = 256
 """Best scores among which a batch is chosen: their covariance takes a megabyte, milliseconds."""

@@ -2,7 +2,7 @@
 
 Sun et al., ICCV 2021, section 3. Stage 1 is `Transfer.prepare`, stages 2 and 3 are `TransferTuner`:
 the tuning set, the model tuned to it, simulated annealing. The schedule is here, the models are in
-subclasses: the deep GP in dgtl/deep_transfer.py, the control in baselines/xgb_transfer.py.
+subclasses: the deep GP in dgtl/methods/dgp.py, the control in baselines/xgb_transfer.py.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from dgtl.features import FeatureMap
+from dgtl.core.records import best_trial
+from dgtl.features.loop_nest import FeatureMap
+from dgtl.methods.base import Method, stream
 from dgtl.models.base import MIN_SOURCE_ROWS
 from dgtl.models.validity import Validity
-from dgtl.records import best_trial
-from dgtl.search import AnnealingOptions, anneal, untried
-from dgtl.tuner import Method, stream
+from dgtl.search.annealing import AnnealingOptions, anneal, untried
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Trial
-    from dgtl.space import Configurations
-    from dgtl.tuner import Problem
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Trial
+    from dgtl.core.space import Configurations
+    from dgtl.methods.base import Problem
 
 
 def source_data(

@@ -1,7 +1,7 @@
 """Cost models: predict the throughput of a configuration from its features.
 
 One protocol (`dgtl.models.base.CostModel`), two models: the deep Gaussian process of the paper
-(`dgtl.models.dgp.DeepGP`) and the gradient-boosted trees it is compared with
+(`dgtl.models.deep_gp.model.DeepGP`) and the gradient-boosted trees it is compared with
 (`dgtl.models.xgb.XGBModel`). Import each from its own module: this package stays light.
 """
 
@@ -24,8 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 __all__ = ["CostModel", "Prediction", "load_model"]
 
 _KINDS = {
-    "dgp": ("dgtl.models.dgp", "DeepGP"),
-    "stacked_dgp": ("dgtl.models.dgp_stacked", "StackedDGP"),
+    "dgp": ("dgtl.models.deep_gp.model", "DeepGP"),
+    "stacked_dgp": ("dgtl.models.stacked", "StackedDGP"),
     "xgb": ("dgtl.models.xgb", "XGBModel"),
 }
 

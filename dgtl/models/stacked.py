@@ -26,14 +26,14 @@ from dgtl.models.base import (
     read_config,
     write_config,
 )
-from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, conditioned, learn
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+from dgtl.models.residual_gp.gp import Departure, TaskConfig, TaskProcess, conditioned, learn
 from dgtl.models.xgb import XGBConfig, XGBModel
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from dgtl.models.dgp_state import Array
+    from dgtl.models.deep_gp.state import Array
 
 _KIND = "stacked_dgp"
 

@@ -8,12 +8,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from dgtl.progress import duration
+from dgtl.report.progress import duration
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dgtl.summary import Summary, TaskSummary
+    from dgtl.results.summary import Summary, TaskSummary
 
 OUTPUTS = {
     "report.html": "the report: curves, costs, best schedules; one file",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl import metrics, style
+from dgtl.report import style
+from dgtl.results import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Trial
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Trial
 
 PANEL_INCHES = (2.6, 1.85)
 MAX_COLUMNS = 4

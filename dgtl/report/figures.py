@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import metrics, style
-from dgtl.curves import MAX_PANELS, TUNING_SET, shortened
+from dgtl.report import style
+from dgtl.report.curves import MAX_PANELS, TUNING_SET, shortened
+from dgtl.results import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Trial
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Trial
 
 PARTS = (
     ("build", style.BLUE, ""),

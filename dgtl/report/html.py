@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import curves, figures, metrics
-from dgtl.page import Page
-from dgtl.progress import duration
-from dgtl.records import best_trial
-from dgtl.runs import REPORT, labels
+from dgtl.core.records import best_trial
+from dgtl.report import curves, figures
+from dgtl.report.page import Page
+from dgtl.report.progress import duration
+from dgtl.results import metrics
+from dgtl.results.run_folder import REPORT, labels
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dgtl.history import SourceTask
-    from dgtl.runs import Run
+    from dgtl.core.history import SourceTask
+    from dgtl.results.run_folder import Run
 
 KNOBS_WITHOUT_A_CHOICE = 1
 """A knob with so many options says nothing about a schedule."""

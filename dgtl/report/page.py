@@ -1,6 +1,6 @@
 """A report as one HTML file: no network, no script, figures inside; read on a desk or a telephone.
 
-For runs (`dgtl.report_html`) and for campaigns alike.
+For runs (`dgtl.report.html`) and for campaigns alike.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
-from dgtl import style
+from dgtl.report import style
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from dgtl.records import Trial
+    from dgtl.core.records import Trial
 
 LINE_S = 10.0
 """Least time between two plain lines about the trials of one task [s]."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from dgtl.records import Task, Trial
+    from dgtl.core.records import Task, Trial
 
 CUTOFF = 0.95
 """Random search is the measure of a score up to this share of the way from median to best."""

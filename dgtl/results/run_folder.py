@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dgtl.history import History, SourceTask
-from dgtl.provenance import revision
-from dgtl.summary import Summary, summarise
+from dgtl.core.history import History, SourceTask
+from dgtl.measure.provenance import revision
+from dgtl.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dgtl.records import Hardware
+    from dgtl.core.records import Hardware
 
 REPORT = "report.html"
 """The page that a run leaves, after everything else that is read back."""

@@ -9,15 +9,15 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from dgtl.records import best_trial
+from dgtl.core.records import best_trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Hardware, Task, Trial
-    from dgtl.space import DesignSpace
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Hardware, Task, Trial
+    from dgtl.core.space import DesignSpace
 
 SUMMARY_SCHEMA = 1
 """Version of ``summary.json``; a reader refuses a newer one."""

@@ -17,33 +17,35 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from dgtl import experiment_replay, provenance
-from dgtl.autotvm.importer import import_logs
-from dgtl.experiment_start import resolved, start
-from dgtl.experiment_tune import Tuning, checked
-from dgtl.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
-from dgtl.measure import MeasureOptions, SharedMeasurer
-from dgtl.progress import Progress
-from dgtl.records import best_trial
-from dgtl.report import print_summary
-from dgtl.report_html import write_report
-from dgtl.runs import Run, is_complete
-from dgtl.summary import Summary, summarise
-from dgtl.tables import finder
-from dgtl.tuner import Problem
-from dgtl.tvm import deploy, networks
+from dgtl.autotvm_logs.importer import import_logs
+from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
+from dgtl.core.records import best_trial
+from dgtl.measure import provenance
+from dgtl.measure.protocol import MeasureOptions, SharedMeasurer
+from dgtl.methods.base import Problem
+from dgtl.report.console import print_summary
+from dgtl.report.html import write_report
+from dgtl.report.progress import Progress
+from dgtl.results.run_folder import Run, is_complete
+from dgtl.results.summary import Summary, summarise
+from dgtl.run import replay as experiment_replay
+from dgtl.run.start import resolved, start
+from dgtl.run.tuning import Tuning, checked
+from dgtl.tables.read import finder
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure import LocalMeasurer
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import FusedFunction, extract, input_shapes, lower
+from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import FusedFunction, extract, input_shapes, lower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omegaconf import DictConfig
 
-    from dgtl.measure import Measurer
-    from dgtl.records import Hardware, Task
+    from dgtl.core.records import Hardware, Task
+    from dgtl.measure.protocol import Measurer
 
 Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
 """A function, its schedule, and its latency [s]."""

@@ -15,27 +15,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.utils import instantiate
 
-from dgtl import metrics, provenance
-from dgtl.experiment_start import start
-from dgtl.history import SourceTask, TrialLog, subset
-from dgtl.measure import ReplayMeasurer
-from dgtl.progress import Progress
-from dgtl.replay import PoolProblem, PoolSpace
-from dgtl.report import print_summary
-from dgtl.report_html import write_report
-from dgtl.runs import Run
-from dgtl.summary import Summary, summarise
-from dgtl.tables import Fold, Tables, choose, layer_folds, network_folds, read_tables
-from dgtl.tuner import Problem, tune
+from dgtl.core.history import SourceTask, TrialLog, subset
+from dgtl.measure import provenance
+from dgtl.measure.protocol import ReplayMeasurer
+from dgtl.methods.base import Problem, tune
+from dgtl.report.console import print_summary
+from dgtl.report.html import write_report
+from dgtl.report.progress import Progress
+from dgtl.results import metrics
+from dgtl.results.run_folder import Run
+from dgtl.results.summary import Summary, summarise
+from dgtl.run.start import start
+from dgtl.tables.pool import PoolProblem, PoolSpace
+from dgtl.tables.read import Fold, Tables, choose, layer_folds, network_folds, read_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from omegaconf import DictConfig
 
-    from dgtl.experiment_start import Start
-    from dgtl.records import Trial
-    from dgtl.tuner import Budget, Method
+    from dgtl.core.records import Trial
+    from dgtl.methods.base import Budget, Method
+    from dgtl.run.start import Start
 
 OUTSIDE = ("pool", "nearest", "refuse")
 

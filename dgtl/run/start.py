@@ -15,16 +15,16 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dgtl.history import History
-from dgtl.runs import Origin, changed
-from dgtl.tracking import Tracker, run_name
-from dgtl.transfer import Transfer
-from dgtl.tuner import Budget
+from dgtl.core.history import History
+from dgtl.methods.base import Budget
+from dgtl.methods.transfer import Transfer
+from dgtl.results.run_folder import Origin, changed
+from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dgtl.tuner import Method
+    from dgtl.methods.base import Method
 
 
 @dataclasses.dataclass(frozen=True)

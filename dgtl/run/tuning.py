@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.history import SourceTask
-from dgtl.records import CHECK, best_trial
-from dgtl.tuner import tune
+from dgtl.core.history import SourceTask
+from dgtl.core.records import CHECK, best_trial
+from dgtl.methods.base import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dgtl.experiment_start import Start
-    from dgtl.history import TrialLog
-    from dgtl.measure import Measurer
-    from dgtl.progress import Progress
-    from dgtl.records import Trial
-    from dgtl.tuner import Problem, Tuner
-    from dgtl.tvm.measure import LocalMeasurer
+    from dgtl.core.history import TrialLog
+    from dgtl.core.records import Trial
+    from dgtl.measure.protocol import Measurer
+    from dgtl.methods.base import Problem, Tuner
+    from dgtl.report.progress import Progress
+    from dgtl.run.start import Start
+    from dgtl.tvm.measure.local import LocalMeasurer
 
 
 @dataclasses.dataclass

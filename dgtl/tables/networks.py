@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dgtl.records import Task
+    from dgtl.core.records import Task
 
 Layer = tuple[int, int, int, int, int]
 """A square convolution: input channels, output channels, kernel, stride, size of the output."""

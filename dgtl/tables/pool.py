@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from dgtl.features import FeatureMap
-from dgtl.space import DesignSpace
-from dgtl.tuner import Problem
+from dgtl.core.space import DesignSpace
+from dgtl.features.loop_nest import FeatureMap
+from dgtl.methods.base import Problem
 
 if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from dgtl.records import Task
-    from dgtl.space import Configurations
+    from dgtl.core.records import Task
+    from dgtl.core.space import Configurations
 
 NEIGHBOURS = 16
 """Rows that a row can become in one step of annealing."""

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.autotvm.importer import import_logs
-from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
-from dgtl.layers import OTHER, SHAPES, networks_of
+from dgtl.autotvm_logs.importer import import_logs
+from dgtl.core.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
+from dgtl.tables.networks import OTHER, SHAPES, networks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from dgtl.records import Provenance
+    from dgtl.core.records import Provenance
 
 BENCH = "intel-r-xeon-r-processor-rocketlake"
 """Hardware whose shipped tables are searched unless another is named: the least noisy ones."""

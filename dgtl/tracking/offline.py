@@ -6,13 +6,13 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from dgtl.tracking import Tracker, run_name
+from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from dgtl.runs import Run
+    from dgtl.results.run_folder import Run
 
 
 def rebuild(run: Run, project: str = "dgtl", group: str = "") -> Path:

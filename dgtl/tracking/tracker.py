@@ -1,9 +1,9 @@
 """Weights & Biases behind one small class: a view of the run, never the truth.
 
-The history is the truth (`dgtl.history`). So whatever goes wrong with W&B costs one warning line
-and no trial. Offline is the default: nothing leaves the machine until ``scripts/sync_tracking.py``.
-What W&B would add of its own (console, git, machine, system metrics sampled while kernels are
-timed) is off.
+The history is the truth (`dgtl.core.history`). So whatever goes wrong with W&B costs one warning
+line and no trial. Offline is the default: nothing leaves the machine until
+``scripts/sync_tracking.py``. What W&B would add of its own (console, git, machine, system metrics
+sampled while kernels are timed) is off.
 
 A live run reports trial by trial, over ``trial``. What all tasks came to is reported at the end,
 one row for the n-th trial of every task, over ``task_trial``: a replay of 88 tables with 256 trials
@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from dgtl import metrics
-from dgtl.runs import labels
+from dgtl.results import metrics
+from dgtl.results.run_folder import labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from dgtl.history import SourceTask
-    from dgtl.records import Task, Trial
-    from dgtl.runs import Run
-    from dgtl.summary import Summary
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Task, Trial
+    from dgtl.results.run_folder import Run
+    from dgtl.results.summary import Summary
 
 Mode = Literal["online", "offline", "disabled"]
 SERIES = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tvm
 
-from dgtl.records import Hardware
+from dgtl.core.records import Hardware
 
 
 def detect(num_cores: int | None = None, kind: str = "llvm") -> Hardware:

@@ -7,9 +7,10 @@
 Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),
 ``compare.md``, ``compare.html`` and the curves to ``results/``. Every method is judged at equal
 trials and at equal seconds of simulated search time; failures cost theirs. Of a table, quality is
-throughput as a fraction of its best. Scores are those of `dgtl.metrics.performance_score`, against
-the expected curve of random search on the table, up to where that is as good as done. Intervals are
-of 95 %, by a bootstrap over tables; differences to the reference are paired by table and seed.
+throughput as a fraction of its best. Scores are those of `dgtl.results.metrics.performance_score`,
+against the expected curve of random search on the table, up to where that is as good as done.
+Intervals are of 95 %, by a bootstrap over tables; differences to the reference are paired by table
+and seed.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from dgtl import metrics, style
-from dgtl.history import History
-from dgtl.summary import Summary
-from dgtl.tables import read_tables
-from experiments.compare_report import (
+from dgtl.core.history import History
+from dgtl.report import style
+from dgtl.results import metrics
+from dgtl.results.summary import Summary
+from dgtl.tables.read import read_tables
+from experiments.compare.report import (
     COUNTS,
     FRACTIONS,
     draw,
@@ -38,12 +40,12 @@ from experiments.compare_report import (
     table_of_methods,
     write_page,
 )
-from experiments.results import made, write_csv
+from experiments.shared.results import made, write_csv
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
+    from dgtl.core.history import SourceTask
 
 SILENT = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
 """Choices that do not make another method: told otherwise, or not of its results."""
@@ -137,7 +139,7 @@ class Search:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A folder that `dgtl.experiment_replay` wrote."""
+    """A folder that `dgtl.run.replay` wrote."""
 
     folder: Path
     summary: Summary

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import metrics, style
-from dgtl.page import Page
-from experiments.results import markdown_table
+from dgtl.report import style
+from dgtl.report.page import Page
+from dgtl.results import metrics
+from experiments.shared.results import markdown_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from dgtl.metrics import Interval
-    from experiments.compare import Run, Search, Table
+    from dgtl.results.metrics import Interval
+    from experiments.compare.__main__ import Run, Search, Table
 
 COUNTS = (16, 32, 64, 128, 256)
 """Trials at which methods are compared."""

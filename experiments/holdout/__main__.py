@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.features import FeatureMap
-from dgtl.history import SHIPPED, SourceTask, subset
-from dgtl.tables import BENCH, read_tables
-from experiments.zero_shot import Learned, scores
+from dgtl.core.history import SHIPPED, SourceTask, subset
+from dgtl.features.loop_nest import FeatureMap
+from dgtl.tables.read import BENCH, read_tables
+from experiments.shared.zero_shot import Learned, scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

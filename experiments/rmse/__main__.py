@@ -12,11 +12,11 @@ epyc=outputs/vgg16/random`` adds to the shipped, ``--data epyc`` is the shipped 
 logs are of ResNet-50 and NASNet at batch 128. Logs and runs of a tuner lean to good configurations:
 of a GTX 1650, give the random one.
 
-All models of `experiments.zero_shot` learn from the same rows. Scores are means over layers. Each
-(data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the same
-command goes on after the last. What other commands left there is shown as well: of each data and
-part left out, what has the settings of this command, else the latest settings.
-``rmse.csv``, ``rmse.md``, ``rmse.html`` and the figure are written from these lines.
+All models of `experiments.shared.zero_shot` learn from the same rows. Scores are means over layers.
+Each (data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the
+same command goes on after the last. What other commands left there is shown as well: of each data
+and part left out, what has the settings of this command, else the latest settings. ``rmse.csv``,
+``rmse.md``, ``rmse.html`` and the figure are written from these lines.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.features import FEATURES_SCHEMA, FeatureMap
-from dgtl.history import SHIPPED, SHIPPED_TABLES, subset
+from dgtl.core.history import SHIPPED, SHIPPED_TABLES, subset
+from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 from dgtl.models.base import SCHEMA
-from dgtl.models.dgp import DGPConfig
-from dgtl.models.dgp_stacked import StackConfig
-from dgtl.tables import read_tables
-from experiments import rmse_report
-from experiments.left_out import KINDS, left_out
-from experiments.results import write_csv
-from experiments.zero_shot import MODELS, Learned, scores
+from dgtl.models.deep_gp.model import DGPConfig
+from dgtl.models.stacked import StackConfig
+from dgtl.tables.read import read_tables
+from experiments.rmse import report as rmse_report
+from experiments.shared.left_out import KINDS, left_out
+from experiments.shared.results import write_csv
+from experiments.shared.zero_shot import MODELS, Learned, scores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dgtl.tables import Fold
+    from dgtl.tables.read import Fold
 
 MACHINES = {"epyc": "amd-epyc-znver4", "xeon": "intel-r-xeon-r-processor-rocketlake"}
 """Names of the shipped data, and the hardware that each was measured on."""

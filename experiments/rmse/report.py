@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl import metrics, style
-from dgtl.page import Page
-from experiments.compare_report import markdown
-from experiments.results import made
-from experiments.zero_shot import EXACT_ROWS, MODELS
+from dgtl.report import style
+from dgtl.report.page import Page
+from dgtl.results import metrics
+from experiments.compare.report import markdown
+from experiments.shared.results import made
+from experiments.shared.zero_shot import EXACT_ROWS, MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from experiments.rmse import Result
+    from experiments.rmse.__main__ import Result
 
 REFERENCE = "xgb"
 """Whom differences are taken to."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dgtl.layers import SHAPES, networks_of
-from dgtl.tables import Fold, layer_folds
+from dgtl.tables.networks import SHAPES, networks_of
+from dgtl.tables.read import Fold, layer_folds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dgtl.tables import Tables
+    from dgtl.tables.read import Tables
 
 MIN_ROWS = 16
 """Tasks of which fewer trials ran are learned from, not predicted: they cannot be ranked."""

@@ -17,17 +17,17 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dgtl.models.dgp import DeepGP, DGPConfig
-from dgtl.models.dgp_stacked import StackConfig, StackedDGP
+from dgtl.methods.transfer import layers_of, source_data
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.xgb import XGBModel
-from dgtl.transfer import layers_of, source_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
-    from dgtl.history import SourceTask
+    from dgtl.core.history import SourceTask
 
 EXACT_ROWS = 1000
 """Rows of the exact GP, whose cost is cubic in them."""

@@ -26,21 +26,21 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from dgtl.history import HistoryError
-from dgtl.progress import duration
-from dgtl.runs import Run, find_runs
-from experiments.results import made
-from experiments.table1_campaign import BUDGETS, cells, run_cells
-from experiments.table1_latency import latency_ms, remeasure
-from experiments.table1_outcomes import live_outcome, recorded_outcomes
-from experiments.table1_report import write_all
-from experiments.table1_rows import rows_of
+from dgtl.core.history import HistoryError
+from dgtl.report.progress import duration
+from dgtl.results.run_folder import Run, find_runs
+from experiments.shared.results import made
+from experiments.table1.campaign import BUDGETS, cells, run_cells
+from experiments.table1.latency import latency_ms, remeasure
+from experiments.table1.outcomes import live_outcome, recorded_outcomes
+from experiments.table1.report import write_all
+from experiments.table1.rows import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from experiments.table1_campaign import Cell
-    from experiments.table1_outcomes import Outcome
+    from experiments.table1.campaign import Cell
+    from experiments.table1.outcomes import Outcome
 
 
 def read_live(

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from dgtl.progress import duration
-from dgtl.runs import Origin, is_complete
+from dgtl.report.progress import duration
+from dgtl.results.run_folder import Origin, is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BUDGETS = ROOT / "conf" / "table1.yaml"
 REPLAY = ("workload=tables", "hardware=replay", "workload.leave_out=network")
 

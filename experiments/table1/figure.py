@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl import style
-from experiments.table1_rows import BASELINE
+from dgtl.report import style
+from experiments.table1.rows import BASELINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from experiments.table1_outcomes import Outcome
+    from experiments.table1.outcomes import Outcome
 
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl.runs import Origin
-from experiments.table1_campaign import say_at_once
+from dgtl.results.run_folder import Origin
+from experiments.table1.campaign import say_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from experiments.table1_campaign import Cell
+    from experiments.table1.campaign import Cell
 
 STARTS = 3
 """Processes that run each network, one after another: where its pages come to lie differs."""
@@ -92,9 +92,9 @@ def _stamp(cell: Cell) -> list[int] | None:
 def _race(group: Sequence[Cell]) -> dict[str, list[float]]:
     # Here, so that a report of recorded tables does without TVM.
     from dgtl.tvm import hardware as machine
-    from dgtl.tvm import networks
-    from dgtl.tvm.race import Contender, race
-    from dgtl.tvm.tasks import input_shapes
+    from dgtl.tvm.deploy.race import Contender, race
+    from dgtl.tvm.workload import networks
+    from dgtl.tvm.workload.tasks import input_shapes
 
     origin = Origin.read(group[0].folder)
     assert origin is not None, "a complete cell has an origin"

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.layers import NETWORKS, layer_of
+from dgtl.tables.networks import NETWORKS, layer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from dgtl.history import SourceTask
-    from dgtl.runs import Run
+    from dgtl.core.history import SourceTask
+    from dgtl.results.run_folder import Run
 
 PAPER_TRIALS, PAPER_PATIENCE = 1000, 600
 """AutoTVM at the ``paper`` budget: trials per task, and after how many in vain it stops."""

@@ -7,13 +7,13 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
-from dgtl import style
-from dgtl.page import Page
-from experiments import published
-from experiments.published import Published
-from experiments.results import markdown_table, write_csv
-from experiments.table1_figure import draw
-from experiments.table1_rows import BASELINE
+from dgtl.report import style
+from dgtl.report.page import Page
+from experiments.shared.results import markdown_table, write_csv
+from experiments.table1 import published
+from experiments.table1.figure import draw
+from experiments.table1.published import Published
+from experiments.table1.rows import BASELINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from experiments.table1_outcomes import Outcome
-    from experiments.table1_rows import Row
+    from experiments.table1.outcomes import Outcome
+    from experiments.table1.rows import Row
 
 FIGURES = ("search_h", "latency_ms", "search_reduction", "latency_reduction", "hv")
 FURTHER = ("reach_h", "reach_reduction", "paper_search_reduction", "pretrain_h", "limit_share")

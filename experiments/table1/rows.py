@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from dgtl import metrics
-from dgtl.metrics import Interval
+from dgtl.results import metrics
+from dgtl.results.metrics import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from experiments.table1_outcomes import Outcome
+    from experiments.table1.outcomes import Outcome
 
 BASELINE = "autotvm"
 

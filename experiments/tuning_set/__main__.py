@@ -28,19 +28,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl import metrics
-from dgtl.tables import read_tables
-from experiments import tuning_set_report
-from experiments.compare import read_runs, read_searches
-from experiments.compare_report import COUNTS
-from experiments.results import write_csv
+from dgtl.results import metrics
+from dgtl.tables.read import read_tables
+from experiments.compare.__main__ import read_runs, read_searches
+from experiments.compare.report import COUNTS
+from experiments.shared.results import write_csv
+from experiments.tuning_set import report as tuning_set_report
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from experiments.compare import Run
+    from experiments.compare.__main__ import Run
 
 RANDOM, CHOSEN = "model.tuning_set_by=random", "model.tuning_set_by=model"
 

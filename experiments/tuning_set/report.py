@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dgtl import metrics, style
-from dgtl.curves import shortened
-from dgtl.page import Page
-from experiments.compare_report import COUNTS, markdown
-from experiments.results import made
+from dgtl.report import style
+from dgtl.report.curves import shortened
+from dgtl.report.page import Page
+from dgtl.results import metrics
+from experiments.compare.report import COUNTS, markdown
+from experiments.shared.results import made
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.tuning_set import Curve
+    from experiments.tuning_set.__main__ import Curve
 
 Gains = dict[tuple[str, str, str], metrics.Interval]
 """Ratio of best so far, by method, other method, and ``by_trials`` or ``by_seconds``."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import tvm
 
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.networks import Layer
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, lower
+from dgtl.tvm.workload.networks import Layer
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import extract, lower
 
 if TYPE_CHECKING:
-    from dgtl.records import Task
+    from dgtl.core.records import Task
 
 LAYER = Layer("conv2d", 56, 64, 64, 3, 1, 1)
 

@@ -47,8 +47,8 @@ def main() -> None:
 
     import numpy as np
 
-    from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig, limit_threads
-    from dgtl.models.dgp_layers import Network, tf
+    from dgtl.models.deep_gp.layers import Network, tf
+    from dgtl.models.deep_gp.model import DeepGP, DGPConfig, MapConfig, limit_threads
 
     limit_threads(arguments.threads)
     config = DGPConfig()

@@ -27,7 +27,7 @@ def main() -> None:
     import convolution
     import numpy as np
 
-    from dgtl.features import FeatureMap
+    from dgtl.features.loop_nest import FeatureMap
 
     task, schedules = convolution.load()
     features = FeatureMap(task, schedules.space)

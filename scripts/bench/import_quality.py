@@ -17,8 +17,8 @@ import numpy as np
 import xgboost
 from scipy.stats import spearmanr
 
-from dgtl.autotvm.importer import import_logs
-from dgtl.transfer import source_data
+from dgtl.autotvm_logs.importer import import_logs
+from dgtl.methods.transfer import source_data
 
 FOLDS = 8
 

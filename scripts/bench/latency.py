@@ -24,10 +24,13 @@ import onnx
 import tvm
 from omegaconf import OmegaConf
 
-from dgtl.tvm import deploy, networks, race, workers
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.race import Contender
-from dgtl.tvm.tasks import input_shapes, lower
+from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy import race
+from dgtl.tvm.deploy.race import Contender
+from dgtl.tvm.measure import workers
+from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.tasks import input_shapes, lower
 
 UNTUNED_TURNS = 3
 """The untuned network takes a hundred times as long and is no close race."""

@@ -30,13 +30,13 @@ import convolution
 import numpy as np
 import tvm
 
-from dgtl.measure import MeasureOptions
-from dgtl.tvm.measure import LocalMeasurer, machine_lock
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dgtl.records import Hardware
+    from dgtl.core.records import Hardware
 
 
 def stock(

@@ -19,13 +19,13 @@ import time
 import numpy as np
 import tvm
 
-from dgtl.measure import MeasureOptions
-from dgtl.search import untried
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.search.annealing import untried
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure import LocalMeasurer
-from dgtl.tvm.networks import conv, depthwise
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, lower
+from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.workload.networks import conv, depthwise
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import extract, lower
 
 LAYERS = (conv(52, 56, 112, 1, 1, 0), conv(26, 112, 112), depthwise(26, 224), depthwise(104, 24))
 KEPT_OF = 4

@@ -31,9 +31,9 @@ def main() -> None:
     import convolution
     import numpy as np
 
-    from dgtl.features import FeatureMap
-    from dgtl.models.dgp import DeepGP, DGPConfig
-    from dgtl.search import AnnealingOptions, anneal
+    from dgtl.features.loop_nest import FeatureMap
+    from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+    from dgtl.search.annealing import AnnealingOptions, anneal
 
     task, schedules = convolution.load()
     space = schedules.space

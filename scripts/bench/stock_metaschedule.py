@@ -30,15 +30,15 @@ import tvm
 from omegaconf import OmegaConf
 from tvm.s_tir import meta_schedule as ms
 
-from dgtl.summary import Summary, TaskSummary
+from dgtl.results.summary import Summary, TaskSummary
 from dgtl.tvm import hardware as machine
-from dgtl.tvm import networks
-from dgtl.tvm.measure import machine_lock
-from dgtl.tvm.tasks import extract, lower
+from dgtl.tvm.measure.local import machine_lock
+from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.tasks import extract, lower
 
 if TYPE_CHECKING:
-    from dgtl.records import Hardware
-    from dgtl.tvm.tasks import FusedFunction
+    from dgtl.core.records import Hardware
+    from dgtl.tvm.workload.tasks import FusedFunction
 
 FAILED_S = 1e9
 """TVM records a failure as a latency of 1e10 s."""

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tvm
 
-from dgtl.measure import MeasureOptions
-from dgtl.metrics import bootstrap
-from dgtl.records import best_trial
-from dgtl.runs import Run
-from dgtl.tvm import networks
-from dgtl.tvm.measure import LocalMeasurer
-from dgtl.tvm.tasks import extract, lower
+from dgtl.core.records import best_trial
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.results.metrics import bootstrap
+from dgtl.results.run_folder import Run
+from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.tasks import extract, lower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

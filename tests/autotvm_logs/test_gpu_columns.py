@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from autotvm_logs import CASES, CUDA, X86, conv_args, line
+from written_logs import CASES, CUDA, X86, conv_args, line
 
-from dgtl.autotvm.importer import import_logs
-from dgtl.features import FeatureMap
-from dgtl.features_gpu import NAMES
-from dgtl.space import DesignSpace, Knob
+from dgtl.autotvm_logs.importer import import_logs
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.features.gpu import NAMES
+from dgtl.features.loop_nest import FeatureMap
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dgtl.history import SourceTask
+    from dgtl.core.history import SourceTask
 
 GPU = sorted(name for name, (target, _) in CASES.items() if target == CUDA)
 CPU = sorted(name for name, (target, _) in CASES.items() if target == X86)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autotvm_logs import CASES, conv_args, entity, line, old_line, size, tensor
+from written_logs import CASES, conv_args, entity, line, old_line, size, tensor
 
-from dgtl.autotvm.importer import Imported, import_logs
-from dgtl.autotvm.layers import Conv
-from dgtl.history import History, SourceTask
-from dgtl.measure import ReplayMeasurer
-from dgtl.records import Status
+from dgtl.autotvm_logs.importer import Imported, import_logs
+from dgtl.autotvm_logs.layers import Conv
+from dgtl.core.history import History, SourceTask
+from dgtl.core.records import Status
+from dgtl.measure.protocol import ReplayMeasurer
 
 CONV = "conv2d_nchw.cuda"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_autotvm.py"

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dgtl.features import FEATURES_SCHEMA, FeatureMap
-from dgtl.records import Access, Axis, Hardware, Task
-from dgtl.space import DesignSpace, Knob
+from dgtl.core.records import Access, Axis, Hardware, Task
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 
 EXPECTED = Path(__file__).parent / "llvm_columns.json"
 CPU = Hardware("cpu", '{"kind": "llvm", "num-cores": 4}', 4)

@@ -8,9 +8,9 @@ import lzma
 from typing import TYPE_CHECKING
 
 import pytest
-from autotvm_logs import CASES, line, old_line
+from written_logs import CASES, line, old_line
 
-from dgtl.autotvm.records import LineError, parse, read_lines
+from dgtl.autotvm_logs.records import LineError, parse, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.gga import GGA, GGATuner, most_like, nearest, transplant
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.methods.base import Problem
 from dgtl.models.xgb import XGBConfig
-from dgtl.space import DesignSpace, Knob
-from dgtl.tuner import Problem
 
 FEW = XGBConfig(trees=30, rate=0.3, folds=0)
 extents = st.integers(1, 48)

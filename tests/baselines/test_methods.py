@@ -16,26 +16,26 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from baselines.autotvm import AutoTVM
-from baselines.autotvm_model import TreeOptions
-from baselines.chameleon import Chameleon
+from baselines.autotvm.cost_model import TreeOptions
+from baselines.autotvm.tuner import AutoTVM
+from baselines.chameleon.tuner import Chameleon
 from baselines.gga import GGA
-from baselines.metaschedule import MetaSchedule
+from baselines.metaschedule.tuner import MetaSchedule
 from baselines.random_search import RandomSearch
 from baselines.xgb_transfer import XGBTransfer
-from dgtl.deep_transfer import DeepGaussianTransfer
-from dgtl.models.dgp import DGPConfig
-from dgtl.models.dgp_stacked import StackConfig
-from dgtl.models.dgp_task import TaskConfig
+from dgtl.methods.base import Problem
+from dgtl.methods.dgp import DeepGaussianTransfer
+from dgtl.models.deep_gp.model import DGPConfig
+from dgtl.models.residual_gp.gp import TaskConfig
+from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig
-from dgtl.search import AnnealingOptions
-from dgtl.tuner import Problem
+from dgtl.search.annealing import AnnealingOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dgtl.history import SourceTask
-    from dgtl.tuner import Method
+    from dgtl.core.history import SourceTask
+    from dgtl.methods.base import Method
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}

@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 
-from dgtl.deep_transfer import DeepGaussianTransfer
+from dgtl.methods.dgp import DeepGaussianTransfer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LINES = re.findall(r"`(model=[^`]+)`", (ROOT / "docs" / "ablations.md").read_text())
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.history import History, HistoryError, SourceTask, TrialLog, pack
-from dgtl.measure import MeasureOptions
-from dgtl.provenance import collect
-from dgtl.records import CHECK, Hardware, Status, best_trial
+from dgtl.core.history import History, HistoryError, SourceTask, TrialLog, pack
+from dgtl.core.records import CHECK, Hardware, Status, best_trial
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.measure.provenance import collect
 
 TASK, OTHER = toys.dense(), toys.conv2d()
 SPACES = {task.key: toys.space_of(task) for task in (TASK, OTHER)}

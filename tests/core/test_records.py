@@ -9,7 +9,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.records import SCHEMA, Hardware, Provenance, Status, Task, Trial
+from dgtl.core.records import SCHEMA, Hardware, Provenance, Status, Task, Trial
 
 seconds = st.floats(0, 1e6, allow_nan=False)
 run_times = st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=5).map(tuple)

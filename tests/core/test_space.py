@@ -10,7 +10,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.space import SPACE_SCHEMA, DesignSpace, Knob, factorisations
+from dgtl.core.space import SPACE_SCHEMA, DesignSpace, Knob, factorisations
 
 SPACES = [toys.space_of(toys.dense()), toys.space_of(toys.conv2d(), located=True)]
 spaces = st.sampled_from(SPACES)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.measure import ReplayMeasurer
-from dgtl.tuner import Budget, Method, Problem, tune
+from dgtl.measure.protocol import ReplayMeasurer
+from dgtl.methods.base import Budget, Method, Problem, tune
 from experiments.readme import filled
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 
 
 def test_tables_of_the_readme_are_those_of_the_results():

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl import metrics
-from dgtl.history import SourceTask, TrialLog
-from dgtl.summary import summarise
-from experiments.compare import compare, read_runs, read_searches
+from dgtl.core.history import SourceTask, TrialLog
+from dgtl.results import metrics
+from dgtl.results.summary import summarise
+from experiments.compare.__main__ import compare, read_runs, read_searches
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 N_ROWS, N_TRIALS, N_SEEDS = 120, 40, 3
 
 
@@ -174,7 +174,7 @@ def test_baseline_is_the_curve_of_random_search(runs, recorded):
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.compare", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.compare.__main__", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("compare: no finished replay in")

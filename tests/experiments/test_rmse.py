@@ -11,14 +11,14 @@ import pytest
 import toys
 from test_compare import write as write_history
 
-from dgtl.history import SourceTask
-from dgtl.layers import SHAPES, networks_of
-from dgtl.tables import read_tables
-from experiments import rmse
-from experiments.left_out import left_out
-from experiments.zero_shot import MODELS, Learned, scores
+from dgtl.core.history import SourceTask
+from dgtl.tables.networks import SHAPES, networks_of
+from dgtl.tables.read import read_tables
+from experiments.rmse import __main__ as rmse
+from experiments.shared.left_out import left_out
+from experiments.shared.zero_shot import MODELS, Learned, scores
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = {"trials": 1000, "steps": 5}
 
 
@@ -205,7 +205,7 @@ def test_shipped_data_are_what_is_added_to():
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.rmse", "--data", "nothing"]
+    command = [sys.executable, "-m", "experiments.rmse.__main__", "--data", "nothing"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("rmse: --data nothing: give NAME=PATH")

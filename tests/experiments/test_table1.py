@@ -16,20 +16,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from dgtl import metrics
-from dgtl.history import SourceTask, TrialLog
-from dgtl.layers import NETWORKS
-from dgtl.runs import Origin
-from dgtl.summary import summarise
-from experiments import published
-from experiments.table1 import read_live, read_recorded, write
-from experiments.table1_campaign import BUDGETS, Cell, cells, run_cells, time_left
-from experiments.table1_latency import latency_ms, remeasure
-from experiments.table1_outcomes import Outcome, Search
-from experiments.table1_report import FIGURES, record
-from experiments.table1_rows import rows_of
+from dgtl.core.history import SourceTask, TrialLog
+from dgtl.results import metrics
+from dgtl.results.run_folder import Origin
+from dgtl.results.summary import summarise
+from dgtl.tables.networks import NETWORKS
+from experiments.table1 import published
+from experiments.table1.__main__ import read_live, read_recorded, write
+from experiments.table1.campaign import BUDGETS, Cell, cells, run_cells, time_left
+from experiments.table1.latency import latency_ms, remeasure
+from experiments.table1.outcomes import Outcome, Search
+from experiments.table1.report import FIGURES, record
+from experiments.table1.rows import rows_of
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TASKS = (toys.dense(4, 16, 8), dataclasses.replace(toys.dense(8, 16, 8), weight=3))
 
 
@@ -374,7 +374,7 @@ def test_a_campaign_given_again_runs_nothing_and_writes_the_same_figures(tmp_pat
             log.task(source.task, source.space)
             for trial in source.trials:
                 log.trial(trial)
-    command = [sys.executable, "-m", "experiments.table1", "--replay", "--budget", "smoke"]
+    command = [sys.executable, "-m", "experiments.table1.__main__", "--replay", "--budget", "smoke"]
     command += ["--networks", "vgg16", "--models", "random,autotvm", "--out", str(tmp_path)]
     command += [
         "--campaign",
@@ -404,7 +404,7 @@ def test_user_errors_end_in_one_line(tmp_path):
         ([str(tmp_path)], "folders of runs go with --replay"),
         (["--replay", str(tmp_path)], "no run in"),
     ):
-        command = [sys.executable, "-m", "experiments.table1", *arguments]
+        command = [sys.executable, "-m", "experiments.table1.__main__", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 1
         assert message in done.stderr

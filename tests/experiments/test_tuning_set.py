@@ -10,11 +10,11 @@ import pytest
 import toys
 from test_compare import N_ROWS, N_SEEDS, N_TRIALS, at_random, best_first, run
 
-from dgtl.history import SourceTask
-from experiments.compare import read_runs
-from experiments.tuning_set import CHOSEN, RANDOM, compare, gain, named, pairs, read_curves
+from dgtl.core.history import SourceTask
+from experiments.compare.__main__ import read_runs
+from experiments.tuning_set.__main__ import CHOSEN, RANDOM, compare, gain, named, pairs, read_curves
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_what_cannot_be_compared_is_said(runs, tmp_path):
 
 
 def test_command_line_ends_a_user_error_in_one_line(tmp_path):
-    command = [sys.executable, "-m", "experiments.tuning_set", str(tmp_path)]
+    command = [sys.executable, "-m", "experiments.tuning_set.__main__", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 1
     assert done.stderr.startswith("tuning_set: no finished replay in")

@@ -8,8 +8,8 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl import features as features_module
-from dgtl.features import FeatureMap
+from dgtl.features import loop_nest as features_module
+from dgtl.features.loop_nest import FeatureMap
 
 TASKS = [
     toys.dense(),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.deep_transfer import DeepGaussianTransfer, _keep, expected_best
+from dgtl.methods.dgp import DeepGaussianTransfer, _keep, expected_best
 from dgtl.models import load_model
-from dgtl.models.dgp import DeepGP, DGPConfig
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.measure import MeasureOptions, ReplayMeasurer
-from dgtl.records import Status
-from dgtl.tuner import Budget, Problem, tune
+from dgtl.core.records import Status
+from dgtl.measure.protocol import MeasureOptions, ReplayMeasurer
+from dgtl.methods.base import Budget, Problem, tune
 
 TASK = toys.dense(rows=2, columns=4, depth=2)
 SPACE = toys.space_of(TASK)

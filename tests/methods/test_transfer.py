@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.measure import ReplayMeasurer
-from dgtl.records import Status
-from dgtl.transfer import Told, Transfer
-from dgtl.tuner import Budget, Problem, tune
+from dgtl.core.records import Status
+from dgtl.measure.protocol import ReplayMeasurer
+from dgtl.methods.base import Budget, Problem, tune
+from dgtl.methods.transfer import Told, Transfer
 
 TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dgtl.models import dgp_train, load_model
+from dgtl.models import load_model
 from dgtl.models.base import Prediction
-from dgtl.models.dgp import DeepGP, DGPConfig, MapConfig, limit_threads
-from dgtl.models.dgp_init import initial_state
-from dgtl.models.dgp_layers import Network
-from dgtl.models.dgp_map import closed_form, fit_offset, prior_cholesky
-from dgtl.models.dgp_predict import CachedPredictor
-from dgtl.models.dgp_state import Scaler
+from dgtl.models.deep_gp import train as dgp_train
+from dgtl.models.deep_gp.init import initial_state
+from dgtl.models.deep_gp.layers import Network
+from dgtl.models.deep_gp.map import closed_form, fit_offset, prior_cholesky
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig, MapConfig, limit_threads
+from dgtl.models.deep_gp.predict import CachedPredictor
+from dgtl.models.deep_gp.state import Scaler
 
 SMALL = DGPConfig(hidden=3, inducing=24, steps=60, batch=128)
 SEED = tf.constant([1, 2], dtype=tf.int32)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgtl.models import load_model
-from dgtl.models.dgp import DGPConfig
-from dgtl.models.dgp_stacked import StackConfig, StackedDGP
-from dgtl.models.dgp_task import Departure, TaskConfig, TaskProcess, conditioned, learn
+from dgtl.models.deep_gp.model import DGPConfig
+from dgtl.models.residual_gp.gp import Departure, TaskConfig, TaskProcess, conditioned, learn
+from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.validity import Validity
 from dgtl.models.xgb import XGBConfig
 

@@ -5,9 +5,9 @@ import io
 import toys
 from rich.console import Console
 
-from dgtl.history import SourceTask
-from dgtl.report import print_summary
-from dgtl.summary import summarise
+from dgtl.core.history import SourceTask
+from dgtl.report.console import print_summary
+from dgtl.results.summary import summarise
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)

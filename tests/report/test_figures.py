@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.curves import (
+from dgtl.core.history import SourceTask
+from dgtl.report.curves import (
     MAX_PANELS,
     _small_multiples,
     draw_curves,
@@ -16,9 +17,8 @@ from dgtl.curves import (
     shares_of_best,
     tuning_set_size,
 )
-from dgtl.figures import predictions, search_time, time_shares
-from dgtl.history import SourceTask
-from dgtl.style import inlined
+from dgtl.report.figures import predictions, search_time, time_shares
+from dgtl.report.style import inlined
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
@@ -124,5 +124,7 @@ def test_a_figure_of_the_same_trials_is_the_same_file():
 
 
 def test_matplotlib_is_imported_only_to_draw():
-    code = "import dgtl.curves, dgtl.figures, sys; sys.exit('matplotlib' in sys.modules)"
+    code = (
+        "import dgtl.report.curves, dgtl.report.figures, sys; sys.exit('matplotlib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

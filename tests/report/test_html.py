@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import toys
 
-from dgtl.curves import MAX_PANELS
-from dgtl.history import SourceTask, TrialLog
-from dgtl.page import Page
-from dgtl.report_html import write_report
-from dgtl.runs import Origin, Run
+from dgtl.core.history import SourceTask, TrialLog
+from dgtl.report.curves import MAX_PANELS
+from dgtl.report.html import write_report
+from dgtl.report.page import Page
+from dgtl.results.run_folder import Origin, Run
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
 

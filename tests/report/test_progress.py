@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dgtl.progress import Progress, duration
+from dgtl.report.progress import Progress, duration
 
 TASK = toys.dense()
 OK, FAILED = toys.trial(TASK, "a", 1e-3), toys.trial(TASK, "b", None)

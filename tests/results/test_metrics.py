@@ -9,7 +9,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl import metrics
+from dgtl.results import metrics
 
 TABLE = np.concatenate([np.zeros(20), np.random.default_rng(1).lognormal(3, 1, size=60)])
 """Eighty rows, a quarter of them failures."""

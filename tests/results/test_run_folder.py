@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import toys
 
-from dgtl.history import SourceTask, TrialLog
-from dgtl.records import CHECK, Status, best_trial
-from dgtl.runs import Origin, Run, changed, find_runs, is_complete, labels
-from dgtl.summary import summarise
+from dgtl.core.history import SourceTask, TrialLog
+from dgtl.core.records import CHECK, Status, best_trial
+from dgtl.results.run_folder import Origin, Run, changed, find_runs, is_complete, labels
+from dgtl.results.summary import summarise
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)

@@ -8,8 +8,8 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.history import SourceTask
-from dgtl.summary import SUMMARY_SCHEMA, Summary, summarise, summarise_task
+from dgtl.core.history import SourceTask
+from dgtl.results.summary import SUMMARY_SCHEMA, Summary, summarise, summarise_task
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CORES, schedules, tuned_function
+from tvm_layers import CORES, schedules, tuned_function
 
-from dgtl.history import History, TrialLog
-from dgtl.records import Status, Trial
-from dgtl.summary import SUMMARY_SCHEMA, Summary, TaskSummary
-from dgtl.tvm.networks import Layer
+from dgtl.core.history import History, TrialLog
+from dgtl.core.records import Status, Trial
+from dgtl.results.summary import SUMMARY_SCHEMA, Summary, TaskSummary
+from dgtl.tvm.workload.networks import Layer
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 

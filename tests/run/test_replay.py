@@ -13,12 +13,12 @@ from hydra import compose, initialize_config_dir
 from offline_runs import only_run, values
 from omegaconf import OmegaConf
 
-from dgtl import experiment_replay
-from dgtl.history import History, TrialLog
-from dgtl.records import Trial
-from dgtl.summary import Summary
+from dgtl.core.history import History, TrialLog
+from dgtl.core.records import Trial
+from dgtl.results.summary import Summary
+from dgtl.run import replay as experiment_replay
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHAPES = ((8, 16, 8), (8, 32, 8), (4, 32, 16), (16, 16, 4))
 N_ROWS = 60
 ONE = "workload.tasks=[4x32x16]"

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import CORES, LAYERS, schedules, tuned_function
+from tvm_layers import CORES, LAYERS, schedules, tuned_function
 
-from dgtl.history import TrialLog
-from dgtl.records import Hardware, Status, Trial
+from dgtl.core.history import TrialLog
+from dgtl.core.records import Hardware, Status, Trial
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.history import SourceTask
+from dgtl.core.history import SourceTask
 
 pytestmark = pytest.mark.tvm
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "record_table.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "record_table.py"
 _spec = importlib.util.spec_from_file_location("record_table", SCRIPT)
 record_table = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(record_table)

@@ -8,8 +8,8 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.search import AnnealingOptions, Best, accepted, anneal, mutants, untried
-from dgtl.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.search.annealing import AnnealingOptions, Best, accepted, anneal, mutants, untried
 
 SPACE = toys.space_of(toys.conv2d(), located=True)
 seeds = st.integers(0, 2**32)

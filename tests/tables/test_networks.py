@@ -7,9 +7,9 @@ import pytest
 import toys
 from onnx import helper
 
-from dgtl.autotvm.layers import Conv
-from dgtl.layers import NETWORKS, OTHER, SHAPES, layer_of, networks_of
-from dgtl.tvm import networks
+from dgtl.autotvm_logs.layers import Conv
+from dgtl.tables.networks import NETWORKS, OTHER, SHAPES, layer_of, networks_of
+from dgtl.tvm.workload import networks
 
 
 def test_layers_of_networks_are_found_from_tasks_of_any_origin():

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import toys
 
-from baselines.autotvm import AutoTVM
-from baselines.autotvm_model import TreeOptions
-from baselines.chameleon import Chameleon
+from baselines.autotvm.cost_model import TreeOptions
+from baselines.autotvm.tuner import AutoTVM
+from baselines.chameleon.tuner import Chameleon
 from baselines.gga import GGA
 from baselines.random_search import RandomSearch
-from dgtl.features import FeatureMap
-from dgtl.measure import ReplayMeasurer, SharedMeasurer
+from dgtl.core.records import Status
+from dgtl.features.loop_nest import FeatureMap
+from dgtl.measure.protocol import ReplayMeasurer, SharedMeasurer
+from dgtl.methods.base import Budget, Problem, tune
 from dgtl.models.xgb import XGBConfig
-from dgtl.records import Status
-from dgtl.replay import NEIGHBOURS, PoolProblem, PoolSpace
-from dgtl.search import AnnealingOptions, anneal
-from dgtl.tuner import Budget, Problem, tune
+from dgtl.search.annealing import AnnealingOptions, anneal
+from dgtl.tables.pool import NEIGHBOURS, PoolProblem, PoolSpace
 
 TASK = toys.dense(rows=8, columns=32, depth=16)
 SPACE = toys.space_of(TASK)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import toys
 
-from dgtl.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
-from dgtl.layers import NETWORKS, OTHER, networks_of
-from dgtl.records import Hardware, Task
-from dgtl.tables import BENCH, Tables, choose, layer_folds, network_folds, read_tables
+from dgtl.core.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
+from dgtl.core.records import Hardware, Task
+from dgtl.tables.networks import NETWORKS, OTHER, networks_of
+from dgtl.tables.read import BENCH, Tables, choose, layer_folds, network_folds, read_tables
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
 
 
 def layer(shape: tuple[int, int, int, int, int]) -> SourceTask:
-    """A table of three rows for a convolution as `dgtl.layers.NETWORKS` writes it."""
+    """A table of three rows for a convolution as `dgtl.tables.networks.NETWORKS` writes it."""
     inputs, outputs, kernel, stride, size = shape
     task = toys.conv2d(size, inputs, outputs, kernel, stride)
     space = toys.space_of(toys.dense())

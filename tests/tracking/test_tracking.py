@@ -13,13 +13,13 @@ import pytest
 import toys
 from offline_runs import only_run, values
 
-from dgtl.history import TrialLog
-from dgtl.runs import Origin, Run
-from dgtl.summary import summarise
-from dgtl.tracking import Tracker
-from dgtl.tracking_offline import not_uploaded, rebuild
+from dgtl.core.history import TrialLog
+from dgtl.results.run_folder import Origin, Run
+from dgtl.results.summary import summarise
+from dgtl.tracking.offline import not_uploaded, rebuild
+from dgtl.tracking.tracker import Tracker
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "images" / "resnet18_curves.png"
 
 TASK = toys.dense()
@@ -227,7 +227,7 @@ def test_process_is_quiet_and_leaves_no_service_behind(tmp_path):
     code = f"""
         import os, psutil
         from pathlib import Path
-        from dgtl.tracking import Tracker
+        from dgtl.tracking.tracker import Tracker
         tracker = Tracker("offline", Path({str(tmp_path)!r}), config={{}})
         service = psutil.Process().children(recursive=True)
         for process in [psutil.Process(), *service]:
@@ -253,7 +253,7 @@ def test_disabled_writes_nothing_and_never_imports_wandb(tmp_path):
     code = f"""
         import sys
         from pathlib import Path
-        from dgtl.tracking import Tracker
+        from dgtl.tracking.tracker import Tracker
         with Tracker("disabled", Path({str(tmp_path)!r}), config={{}}):
             pass
         assert "wandb" not in sys.modules

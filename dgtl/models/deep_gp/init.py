@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from dgtl.models.dgp_state import Array, DGPConfig, DGPState, LayerState, Scaler
+from dgtl.models.deep_gp.state import Array, DGPConfig, DGPState, LayerState, Scaler
 
 _HIDDEN_SQRT = 1e-5**0.5
 """Salimbeni & Deisenroth (2017): hidden layers start all but deterministic."""

@@ -16,7 +16,7 @@ from gpflow.kullback_leiblers import gauss_kl
 from gpflux.layers import GPLayer
 from gpflux.models import DeepGP as GPfluxDeepGP
 
-from dgtl.models.dgp_state import Array, DGPState, LayerState
+from dgtl.models.deep_gp.state import Array, DGPState, LayerState
 
 _KERNELS = {"matern52": gpflow.kernels.Matern52, "rbf": gpflow.kernels.SquaredExponential}
 

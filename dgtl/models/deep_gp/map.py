@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from dgtl.models.dgp_predict import CachedPredictor, inducing_cholesky, kernel_matrix
+from dgtl.models.deep_gp.predict import CachedPredictor, inducing_cholesky, kernel_matrix
 
 if TYPE_CHECKING:
-    from dgtl.models.dgp_state import Array, DGPState
+    from dgtl.models.deep_gp.state import Array, DGPState
 
 PARTS = ("lower_layers", "kernels", "inducing", "noise", "mean", "variational")
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from dgtl.models import dgp_map
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
-from dgtl.models.dgp_init import initial_state
-from dgtl.models.dgp_map import MapConfig
-from dgtl.models.dgp_predict import CachedPredictor
-from dgtl.models.dgp_state import Array, DGPConfig, DGPState, Scaler, read_arrays, write_arrays
+from dgtl.models.deep_gp import map as dgp_map
+from dgtl.models.deep_gp.init import initial_state
+from dgtl.models.deep_gp.map import MapConfig
+from dgtl.models.deep_gp.predict import CachedPredictor
+from dgtl.models.deep_gp.state import Array, DGPConfig, DGPState, Scaler, read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -161,13 +161,13 @@ def _training() -> ModuleType:
     TensorFlow's libraries print half a dozen lines on standard error while they load, before any
     log level of theirs holds; they go nowhere here.
     """
-    if "dgtl.models.dgp_train" not in sys.modules:
+    if "dgtl.models.deep_gp.train" not in sys.modules:
         kept = os.dup(2)
         with open(os.devnull, "w") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), 2)
             try:
-                importlib.import_module("dgtl.models.dgp_train")
+                importlib.import_module("dgtl.models.deep_gp.train")
             finally:
                 os.dup2(kept, 2)
                 os.close(kept)
-    return sys.modules["dgtl.models.dgp_train"]
+    return sys.modules["dgtl.models.deep_gp.train"]

@@ -22,7 +22,7 @@ from scipy.linalg import cholesky, solve_triangular
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dgtl.models.dgp_state import Array, DGPState, KernelName, LayerState
+    from dgtl.models.deep_gp.state import Array, DGPState, KernelName, LayerState
 
 Floats = NDArray[Any]
 

@@ -18,11 +18,11 @@ import tensorflow as tf
 from check_shapes import disable_check_shapes
 from gpflow.keras import tf_keras
 
-from dgtl.models.dgp_layers import GROUPS, Network, gaussian_kl
-from dgtl.models.dgp_map import MapConfig, prior_cholesky
+from dgtl.models.deep_gp.layers import GROUPS, Network, gaussian_kl
+from dgtl.models.deep_gp.map import MapConfig, prior_cholesky
 
 if TYPE_CHECKING:
-    from dgtl.models.dgp_state import Array, DGPConfig, DGPState
+    from dgtl.models.deep_gp.state import Array, DGPConfig, DGPState
 
 _LOG = logging.getLogger(__name__)
 

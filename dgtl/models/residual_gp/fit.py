@@ -11,12 +11,12 @@ import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 
 from dgtl.models.base import CONSTANT
-from dgtl.models.dgp_task import TaskConfig, TaskProcess
+from dgtl.models.residual_gp.gp import TaskConfig, TaskProcess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.models.dgp_state import Array
+    from dgtl.models.deep_gp.state import Array
 
 _SPREAD = 2.0
 """Standard deviation of the log-normal prior of a length scale, about the square root of their

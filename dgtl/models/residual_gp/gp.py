@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dgtl.models.dgp_state import Array
+    from dgtl.models.deep_gp.state import Array
 
 _JITTER = 1e-6
 
@@ -195,6 +195,6 @@ def learn(
         config: steps of the optimiser.
         seed: of the rows drawn.
     """
-    train = importlib.import_module("dgtl.models.dgp_task_train")
+    train = importlib.import_module("dgtl.models.residual_gp.fit")
     process: TaskProcess = train.learn(features, residuals, task, config, seed)
     return process

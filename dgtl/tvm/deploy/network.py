@@ -12,9 +12,9 @@ import tvm
 from tvm.relax import transform as T
 from tvm.s_tir import meta_schedule as ms
 
-from dgtl.measure import MeasureOptions
-from dgtl.tvm import workers
-from dgtl.tvm.measure import run_alone
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm.measure import workers
+from dgtl.tvm.measure.local import run_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.s_tir import Schedule
 
-    from dgtl.records import Hardware
-    from dgtl.tvm.tasks import FusedFunction
+    from dgtl.core.records import Hardware
+    from dgtl.tvm.workload.tasks import FusedFunction
 
 NETWORK_TIMEOUT_S = 600.0
 
@@ -79,7 +79,7 @@ def build(
     """Builds a lowered network into one shared library, weights included.
 
     Args:
-        network: from `dgtl.tvm.tasks.lower`.
+        network: from `dgtl.tvm.workload.tasks.lower`.
         hardware: what to build for.
         library: file to write.
         database: schedules to apply; without one every function stays unscheduled.

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import tvm
 
-from dgtl.measure import MeasureOptions
-from dgtl.tvm import pace, workers
-from dgtl.tvm.measure import machine_lock
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm.measure import pace, workers
+from dgtl.tvm.measure.local import machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +62,7 @@ class Contender:
     def of_library(
         cls, name: str, turns: int, library: Path, inputs: dict[str, np.ndarray], cores: int
     ) -> Contender:
-        """A network built by `dgtl.tvm.deploy.build`, run on these inputs with so many threads."""
+        """A network that `deploy.network.build` built, run on these inputs with so many threads."""
         return cls.start(name, turns, _start_tvm, str(library), inputs, cores)
 
     @property

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import tvm
 
-from dgtl import provenance
-from dgtl.history import History, TrialLog, pack
-from dgtl.measure import MeasureOptions
+from dgtl.core.history import History, TrialLog, pack
+from dgtl.measure import provenance
+from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure import LocalMeasurer, best_of
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, lower
+from dgtl.tvm.measure.local import LocalMeasurer, best_of
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import extract, lower
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from dgtl.records import Hardware, Task, Trial
-    from dgtl.space import DesignSpace
-    from dgtl.tvm.networks import Layer
+    from dgtl.core.records import Hardware, Task, Trial
+    from dgtl.core.space import DesignSpace
+    from dgtl.tvm.workload.networks import Layer
 
 OPTIONS = MeasureOptions(min_repeat_ms=8.0)
 """How campaigns time: a little shorter than tuning does, for there are many trials."""

@@ -15,9 +15,9 @@ import psutil
 import tvm
 from filelock import FileLock
 
-from dgtl.measure import MeasureOptions
-from dgtl.records import Status, Trial
-from dgtl.tvm import pools, workers
+from dgtl.core.records import Status, Trial
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm.measure import pools, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tvm.support.popen_pool import PopenPoolExecutor
 
-    from dgtl.records import Hardware, Task
+    from dgtl.core.records import Hardware, Task
 
 WRONG_ABOVE = 1e-3
 """Relative error from which a result counts as wrong: sums of 4,608 float32 products in another
@@ -137,7 +137,7 @@ class LocalMeasurer:
         best_s: float,
         on_trial: Callable[[Trial], None] | None = None,
     ) -> list[Trial]:
-        """As `dgtl.measure.Measurer.measure`."""
+        """As `dgtl.measure.protocol.Measurer.measure`."""
         if not configs:
             return []
         with self._lock:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tvm.support.popen_pool import PopenPoolExecutor
 
-from dgtl.tvm import workers
+from dgtl.tvm.measure import workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

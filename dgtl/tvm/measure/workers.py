@@ -24,11 +24,11 @@ from tvm.driver import build as tvm_build
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
-from dgtl.tvm import pace
-from dgtl.tvm.sketches import InvalidConfigurationError, ScheduleSpace
+from dgtl.tvm.measure import pace
+from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace
 
 if TYPE_CHECKING:
-    from dgtl.measure import MeasureOptions
+    from dgtl.measure.protocol import MeasureOptions
 
 Tensors = list[tuple[tuple[int, ...], str]]
 """Shape and dtype of every argument of a kernel, the output last."""
@@ -174,7 +174,8 @@ def first_timing(
 def next_timing(library: str, tensors: Tensors, options: MeasureOptions) -> Timing:
     """Times a candidate once more: the mean of as many runs as fill ``min_repeat_ms``.
 
-    See `_arguments` for what they find in the caches, and `dgtl.tvm.pace` for what is waited for.
+    See `_arguments` for what they find in the caches, and `dgtl.tvm.measure.pace` for what is
+    waited for.
     """
     if library not in _loaded:
         # The worker was restarted since the first timing: another candidate crashed it.

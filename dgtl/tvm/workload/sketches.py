@@ -19,8 +19,8 @@ from tvm.s_tir.meta_schedule import postproc as P
 from tvm.s_tir.meta_schedule import schedule_rule as R
 from tvm.s_tir.schedule import Trace
 
-from dgtl.space import DesignSpace, Knob
-from dgtl.tvm.tasks import main_block
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.tvm.workload.tasks import main_block
 
 if TYPE_CHECKING:
     import tvm

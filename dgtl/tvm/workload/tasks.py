@@ -14,7 +14,7 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.sym import detect_linear_equation
 from tvm_ffi import structural_hash
 
-from dgtl.records import Access, Axis, Hardware, Task, shape_key
+from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
 
 
 @dataclasses.dataclass(frozen=True)

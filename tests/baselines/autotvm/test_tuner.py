@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.autotvm import AutoTVM, AutoTVMTuner
-from baselines.autotvm_model import (
+from baselines.autotvm.cost_model import (
     HALF_LIFE,
     AutoTVMModel,
     HistoryModel,
@@ -21,10 +20,11 @@ from baselines.autotvm_model import (
     average_recall,
     knob_features,
 )
-from baselines.chameleon import Chameleon
+from baselines.autotvm.tuner import AutoTVM, AutoTVMTuner
+from baselines.chameleon.tuner import Chameleon
 from baselines.planning import Plan, PlannedTuner
-from dgtl.search import AnnealingOptions
-from dgtl.tuner import Problem, stream
+from dgtl.methods.base import Problem, stream
+from dgtl.search.annealing import AnnealingOptions
 
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 

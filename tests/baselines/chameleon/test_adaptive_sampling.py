@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from baselines.adaptive_sampling import SamplingOptions, cluster, knee, mode, sample
-from baselines.chameleon import Chameleon
-from dgtl.space import DesignSpace, Knob
+from baselines.chameleon.adaptive_sampling import SamplingOptions, cluster, knee, mode, sample
+from baselines.chameleon.tuner import Chameleon
+from dgtl.core.space import DesignSpace, Knob
 
 SPACE = DesignSpace(
     (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from baselines.ppo import estimate, explore, free_knobs
-from baselines.ppo_agent import Agent, PPOOptions, networks
-from dgtl.space import DesignSpace, Knob
+from baselines.chameleon.ppo import estimate, explore, free_knobs
+from baselines.chameleon.ppo_agent import Agent, PPOOptions, networks
+from dgtl.core.space import DesignSpace, Knob
 
 SPACE = DesignSpace(tuple(Knob.choice(f"k{i}", "other", tuple(range(16))) for i in range(4)), "S")
 TARGET = np.array([12, 3, 9, 14])

@@ -18,12 +18,12 @@ from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.cost_model import xgb_model
 from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig, XGBModel
 
-from baselines import metaschedule_model
-from baselines.metaschedule import MUTATORS, MetaSchedule, Mutation, TileMutation
-from baselines.metaschedule_model import MetaScheduleModel, TreeOptions, boost
-from dgtl.replay import PoolProblem, PoolSpace
-from dgtl.space import DesignSpace, Knob
-from dgtl.tuner import Budget, Problem, tune
+from baselines.metaschedule import cost_model as metaschedule_model
+from baselines.metaschedule.cost_model import MetaScheduleModel, TreeOptions, boost
+from baselines.metaschedule.tuner import MUTATORS, MetaSchedule, Mutation, TileMutation
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.methods.base import Budget, Problem, tune
+from dgtl.tables.pool import PoolProblem, PoolSpace
 
 SEED = np.random.SeedSequence(0)
 OURS = MetaSchedule()
@@ -44,7 +44,7 @@ def rows(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 def test_search_has_the_constants_of_tvm() -> None:
     tvms = defaults(ms.search_strategy.EvolutionarySearch.__init__)
-    # What has no use here, see baselines/metaschedule.py.
+    # What has no use here, see baselines/metaschedule/tuner.py.
     for unused in ("self", "init_min_unmeasured", "max_fail_count"):
         del tvms[unused]
     assert tvms == {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tvm
 
-from dgtl.tvm import deploy
-from dgtl.tvm.networks import load
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import extract, input_shapes, lower
+from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.workload.networks import load
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import extract, input_shapes, lower
 
 pytestmark = pytest.mark.tvm
 

@@ -9,14 +9,14 @@ import pytest
 import tvm
 from hydra import compose, initialize_config_dir
 
-from dgtl.experiment_start import resolved
-from dgtl.runs import Origin
-from dgtl.tvm import deploy
-from dgtl.tvm.networks import load
-from dgtl.tvm.race import Contender, race
-from dgtl.tvm.tasks import input_shapes, lower
-from experiments.table1_campaign import BUDGETS, Cell
-from experiments.table1_latency import latency_ms, remeasure
+from dgtl.results.run_folder import Origin
+from dgtl.run.start import resolved
+from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy.race import Contender, race
+from dgtl.tvm.workload.networks import load
+from dgtl.tvm.workload.tasks import input_shapes, lower
+from experiments.table1.campaign import BUDGETS, Cell
+from experiments.table1.latency import latency_ms, remeasure
 
 pytestmark = pytest.mark.tvm
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import tvm
-from conftest import CORES
+from tvm_layers import CORES
 
-from dgtl.history import SHIPPED, History
-from dgtl.tvm.tasks import extract, lower
+from dgtl.core.history import SHIPPED, History
+from dgtl.tvm.workload.tasks import extract, lower
 
 pytestmark = [pytest.mark.tvm, pytest.mark.slow]
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "record_table.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "record_table.py"
 
 
 def test_no_layer_of_the_tables_has_a_shape_that_the_shipped_history_teaches(hardware):

@@ -14,12 +14,13 @@ import cloudpickle
 import numpy as np
 import pytest
 import tvm
-from conftest import LAYERS, schedules, tuned_function
+from tvm_layers import LAYERS, schedules, tuned_function
 
-from dgtl.measure import MeasureOptions
-from dgtl.records import Status
-from dgtl.tvm import measure, workers
-from dgtl.tvm.measure import LocalMeasurer, best_of, machine_lock
+from dgtl.core.records import Status
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm.measure import local as measure
+from dgtl.tvm.measure import workers
+from dgtl.tvm.measure.local import LocalMeasurer, best_of, machine_lock
 
 pytestmark = pytest.mark.tvm
 
@@ -240,7 +241,7 @@ def test_a_check_that_breaks_is_a_failure(hardware, scratch, monkeypatch):
 
 def test_processes_share_one_lock(hardware, scratch):
     """While another holds it, nothing is measured."""
-    program = "import sys; from dgtl.tvm.measure import machine_lock\n"
+    program = "import sys; from dgtl.tvm.measure.local import machine_lock\n"
     program += "lock = machine_lock(); lock.acquire(); print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

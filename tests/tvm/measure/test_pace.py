@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.tvm import pace
-from dgtl.tvm.pace import FIRST_LOOKS, NAP_S, SLOWED, Pace
+from dgtl.tvm.measure import pace
+from dgtl.tvm.measure.pace import FIRST_LOOKS, NAP_S, SLOWED, Pace
 
 
 class Machine:

@@ -8,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from dgtl.tvm import networks
-from dgtl.tvm.networks import NETWORKS, Layer, load
+from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.networks import NETWORKS, Layer, load
 
 pytestmark = pytest.mark.tvm
 

@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 import tvm
-from conftest import LAYERS, schedules, tuned_function
 from tvm.ir import assert_structural_equal
+from tvm_layers import LAYERS, schedules, tuned_function
 
-from dgtl.tvm import workers
-from dgtl.tvm.networks import Layer
-from dgtl.tvm.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
+from dgtl.tvm.measure import workers
+from dgtl.tvm.workload.networks import Layer
+from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
 
 pytestmark = pytest.mark.tvm
 

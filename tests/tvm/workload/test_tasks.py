@@ -9,10 +9,10 @@ import sys
 
 import pytest
 import tvm
-from conftest import LAYERS, tuned_function
+from tvm_layers import LAYERS, tuned_function
 
-from dgtl.tvm.networks import Layer, load
-from dgtl.tvm.tasks import extract, input_shapes, lower
+from dgtl.tvm.workload.networks import Layer, load
+from dgtl.tvm.workload.tasks import extract, input_shapes, lower
 
 pytestmark = pytest.mark.tvm
 
@@ -113,7 +113,7 @@ def test_the_stride_of_a_window_is_in_the_access_to_its_data():
 def test_keys_are_the_same_in_every_process():
     """A run that goes on finds its trials by the key of the task."""
     program = (
-        "from conftest import LAYERS, tuned_function\n"
+        "from tvm_layers import LAYERS, tuned_function\n"
         "print(tuned_function(LAYERS['conv2d']).task.key)"
     )
     done = subprocess.run(

@@ -1,22 +1,16 @@
-"""Hardware, layers and temporary folders that the tests with TVM share."""
+"""Small layers, lowered and with their design spaces, that the tests with TVM share."""
 
 from __future__ import annotations
 
 import functools
 import os
-import tempfile
-from typing import TYPE_CHECKING
 
-import pytest
 import tvm
 
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.networks import Layer
-from dgtl.tvm.sketches import ScheduleSpace
-from dgtl.tvm.tasks import FusedFunction, extract, lower
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from dgtl.tvm.workload.networks import Layer
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import FusedFunction, extract, lower
 
 CORES = min(2, len(os.sched_getaffinity(0)))
 LAYERS = {
@@ -39,18 +33,3 @@ def tuned_function(layer: Layer) -> FusedFunction:
 def schedules(layer: Layer) -> ScheduleSpace:
     """The design space of `tuned_function`."""
     return ScheduleSpace(tuned_function(layer).mod, tvm.target.Target(machine.detect(CORES).target))
-
-
-@pytest.fixture(scope="session")
-def hardware():
-    return machine.detect(CORES)
-
-
-@pytest.fixture
-def scratch(tmp_path, monkeypatch) -> Path:
-    """An empty folder in the place of the system's one for temporary files."""
-    folder = tmp_path / "scratch"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgtl.history import SourceTask
-from dgtl.records import Access, Axis, Hardware, Status, Task, Trial
-from dgtl.space import DesignSpace, Knob
+from dgtl.core.history import SourceTask
+from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
+from dgtl.core.space import DesignSpace, Knob
 
 HARDWARE = Hardware("toy-cpu", '{"kind": "llvm", "mcpu": "toy", "num-cores": 4}', 4)
 FAILURES = [status for status in Status if status is not Status.OK]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from dgtl.history import SourceTask
-from dgtl.records import Access, Axis, Hardware, Status, Task, Trial
-from dgtl.space import DesignSpace, Knob
-from dgtl.tuner import Budget, Problem, tune
+from dgtl.core.history import SourceTask
+from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
+from dgtl.core.space import DesignSpace, Knob
+from dgtl.methods.base import Budget, Problem, tune
 
 HARDWARE = Hardware("made-up", '{"kind": "llvm"}', 4)
 
@@ -55,7 +55,7 @@ def gflops(space: DesignSpace, key: str) -> float:
 
 
 class Machine:
-    """A `dgtl.measure.Measurer` of `gflops`; one in eleven fails, or all."""
+    """A `dgtl.measure.protocol.Measurer` of `gflops`; one in eleven fails, or all."""
 
     def __init__(self, space: DesignSpace, *, broken: bool = False):
         self._space = space
