@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from baselines.planning import Plan, PlannedTuner
+from dgtl.features.dataset import source_data
 from dgtl.methods.base import Method
-from dgtl.methods.transfer import source_data
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.xgb import XGBConfig, XGBModel
 from dgtl.search.annealing import Best
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
     from dgtl.core.records import Task
     from dgtl.core.space import Configurations, DesignSpace, Knob
-    from dgtl.methods.base import Problem
+    from dgtl.features.problem import Problem
 
 SURROGATE = XGBConfig(trees=200, rate=0.1, folds=0)
 

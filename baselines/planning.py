@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dgtl.core.records import Trial
     from dgtl.core.space import Configurations
-    from dgtl.methods.base import Problem
+    from dgtl.features.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True)

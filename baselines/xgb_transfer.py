@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.methods.transfer import Transfer, source_data
+from dgtl.features.dataset import source_data
+from dgtl.methods.transfer import Transfer
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig, XGBModel

@@ -1,4 +1,6 @@
-"""Who may import whom (CONTRIBUTING.md), read from the source, and what a plain import costs."""
+"""Who may import whom (docs/architecture.md), read from the source; what an import costs."""
+
+from __future__ import annotations
 
 import ast
 import subprocess
@@ -8,65 +10,61 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("dgtl", "baselines", "experiments")
 
-CORE = {"records", "space", "features"}
 MAY_IMPORT = {
-    "records": set(),
-    "space": set(),
-    "features": {"records", "space", "features_gpu"},
-    "features_gpu": {"records", "space"},
-    "measure": {"records"},
-    "history": {"records", "space"},
-    "provenance": {"records", "measure"},
-    "models": CORE,
-    "search": {"space"},
-    "tuner": CORE | {"history", "measure"},
-    "transfer": CORE | {"history", "models", "search", "tuner"},
-    "deep_transfer": CORE | {"history", "models", "transfer"},
-    "replay": CORE | {"tuner"},
-    "layers": {"records"},
-    "tables": CORE | {"history", "autotvm", "layers"},
-    "metrics": {"records"},
-    "summary": CORE | {"history"},
-    "progress": {"records"},
-    "style": set(),
-    "curves": {"records", "history", "metrics", "style"},
-    "figures": {"records", "history", "metrics", "style", "curves"},
-    "report": {"records", "summary", "progress"},
-    "runs": {"records", "history", "provenance", "summary"},
-    "page": {"style"},
-    "report_html": {"records", "metrics", "curves", "figures", "page", "progress", "runs"},
-    "tracking": {"records", "metrics", "runs"},
-    "tracking_offline": {"runs", "tracking"},
-    "autotvm": CORE | {"history"},
-    "tvm": CORE | {"history", "measure", "provenance"},
-    "baselines": CORE | {"history", "measure", "metrics", "models", "search", "transfer", "tuner"},
+    "core": "",
+    "features": "core",
+    "measure": "core",
+    "search": "core",
+    "results": "core",
+    "autotvm_logs": "core",
+    "models": "core features",
+    "tables": "core features autotvm_logs",
+    "report": "core results",
+    "tracking": "core results",
+    "tvm": "core measure",
+    "methods": "core features measure search models",
+    "baselines": "core features search models methods",
+    "run": "core features measure search results autotvm_logs models tables report tracking tvm "
+    "methods",
+    "experiments": "core features measure results models tables report tvm methods run",
 }
-"""For every part, the parts that it may import beside itself; `experiment` may import all."""
+"""For every room, the rooms that it may import beside itself."""
+
+MOST_FLOORS = 7
 
 CORNERS = {
-    "tensorflow": {"dgtl/models/dgp", "baselines/ppo"},
-    "tf_keras": {"dgtl/models/dgp", "baselines/ppo"},
-    "gpflow": {"dgtl/models/dgp"},
-    "gpflux": {"dgtl/models/dgp"},
-    "tvm": {"dgtl/tvm/", "dgtl/run/live.py"},
-    "wandb": {"dgtl/tracking/tracker.py"},
-    "hydra": {"dgtl/experiment"},
-    "omegaconf": {"dgtl/experiment"},
+    "tensorflow": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/", "baselines/chameleon/"),
+    "tf_keras": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/", "baselines/chameleon/"),
+    "gpflow": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/"),
+    "gpflux": ("dgtl/models/deep_gp/",),
+    "tvm": ("dgtl/tvm/", "dgtl/run/live.py"),
+    "wandb": ("dgtl/tracking/",),
+    "hydra": ("dgtl/run/", "experiments/"),
+    "omegaconf": ("dgtl/run/", "experiments/"),
 }
-"""For every heavy package, the files that may import it, by the beginning of their path."""
+"""For every heavy package, the places that may import it."""
 
 
-def sources() -> list[Path]:
-    return sorted(p for folder in ("dgtl", "baselines") for p in (ROOT / folder).rglob("*.py"))
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path, *, types: bool) -> set[str]:
-    """Dotted names imported anywhere in a file; those for type checking only if asked for."""
+SOURCES = {
+    module_of(path): path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def imports(path: Path, *, late: bool = True) -> set[str]:
+    """Dotted names that a file imports when it runs, ``late`` ones in functions included."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and not types:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            return
+        if not late and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -80,56 +78,71 @@ def imports(path: Path, *, types: bool) -> set[str]:
     return found
 
 
-def part_of(dotted: str) -> str:
-    """``dgtl.models.deep_gp.model`` is of ``models``, ``baselines.gga`` of ``baselines``, others none."""
-    names = dotted.split(".")
-    if names[0] == "baselines":
-        return "baselines"
-    if names[0] != "dgtl" or len(names) < 2 or names[1] == "__version__":
-        return ""
-    return names[1]
+def own_modules(path: Path, *, late: bool = True) -> set[str]:
+    """Modules of this program that a file imports."""
+    found = set()
+    for dotted in imports(path, late=late):
+        while dotted and dotted not in SOURCES:
+            dotted = dotted.rpartition(".")[0]
+        found |= {dotted} if dotted else set()
+    return found
 
 
-def part_of_file(path: Path) -> str:
-    return part_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+def room_of(module: str) -> str:
+    """``dgtl.models.xgb`` is of ``models``, ``baselines.gga`` of ``baselines``, ``dgtl`` of none."""
+    package, *rest = module.split(".")
+    return package if package != "dgtl" else rest[0] if rest else ""
 
 
-@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_parts_import_only_what_they_may(path):
-    part = part_of_file(path)
-    if part in ("", "__init__") or part.startswith("experiment"):
-        return
-    assert part in MAY_IMPORT, f"say in MAY_IMPORT what '{part}' may import"
-    used = {part_of(name) for name in imports(path, types=False)} - {"", part}
-    assert used <= MAY_IMPORT[part]
+def floors(graph: dict[str, set[str]]) -> dict[str, int]:
+    """How many floors lie below each node; a circle is an error that names it."""
+    known: dict[str, int] = {}
+
+    def visit(node: str, above: tuple[str, ...]) -> int:
+        assert node not in above, " -> ".join((*above, node))
+        if node not in known:
+            below = [visit(other, (*above, node)) for other in sorted(graph[node])]
+            known[node] = 1 + max(below, default=0)
+        return known[node]
+
+    for node in graph:
+        visit(node, ())
+    return known
 
 
-def test_who_may_import_whom_has_no_cycles():
-    order: list[str] = []
-
-    def visit(part: str, above: tuple[str, ...]) -> None:
-        assert part not in above, " -> ".join((*above, part))
-        if part not in order:
-            for other in sorted(MAY_IMPORT[part]):
-                visit(other, (*above, part))
-            order.append(part)
-
-    for part in MAY_IMPORT:
-        visit(part, ())
-    assert set(order) == set(MAY_IMPORT)
+@pytest.mark.parametrize("module", sorted(SOURCES))
+def test_rooms_import_only_what_they_may(module):
+    room = room_of(module)
+    if room:
+        used = {room_of(other) for other in own_modules(SOURCES[module])} - {"", room}
+        assert used <= set(MAY_IMPORT[room].split()), f"say in MAY_IMPORT what {room} may import"
 
 
-def test_nothing_imports_the_experiment():
-    users = [p for p in sources() if "experiment" in {part_of(n) for n in imports(p, types=True)}]
-    assert users == []
+def test_the_house_has_no_circle_and_few_floors():
+    table = {room: set(others.split()) for room, others in MAY_IMPORT.items()}
+    assert set(table) == {room_of(module) for module in SOURCES} - {""}
+    assert max(floors(table).values()) <= MOST_FLOORS
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    floors({module: own_modules(path) - {module} for module, path in SOURCES.items()})
+
+
+def test_methods_are_asked_by_name_and_never_imported_by_a_run():
+    for module, path in SOURCES.items():
+        if room_of(module) == "run":
+            assert {m for m in own_modules(path) if m.startswith("dgtl.methods.")} <= {
+                "dgtl.methods.base",
+                "dgtl.methods.loop",
+            }
 
 
 @pytest.mark.parametrize("package", sorted(CORNERS))
 def test_heavy_packages_stay_in_their_corners(package):
-    for path in sources():
+    for path in SOURCES.values():
         name = path.relative_to(ROOT).as_posix()
-        if not name.startswith(tuple(CORNERS[package])):
-            used = {dotted.split(".")[0] for dotted in imports(path, types=False)}
+        if not name.startswith(CORNERS[package]):
+            used = {dotted.split(".")[0] for dotted in imports(path)}
             assert package not in used, f"{name} imports {package}"
 
 
@@ -137,15 +150,13 @@ def test_heavy_packages_stay_in_their_corners(package):
     "module",
     [
         "dgtl",
-        "dgtl.core.records",
         "dgtl.core.history",
-        "dgtl.methods.base",
-        "dgtl.methods.transfer",
+        "dgtl.methods.loop",
         "dgtl.methods.dgp",
-        "dgtl.report.figures",
-        "dgtl.report.console",
-        "dgtl.tracking.tracker",
         "dgtl.models",
+        "dgtl.report.console",
+        "dgtl.report.figures",
+        "dgtl.tracking.tracker",
     ],
 )
 def test_import_is_light(module):

@@ -1,0 +1,1 @@
+"""AutoTVM (Chen et al., NeurIPS 2018)."""

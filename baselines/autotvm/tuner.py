@@ -21,9 +21,9 @@ from baselines.autotvm.cost_model import (
     knob_features,
 )
 from baselines.planning import Plan, PlannedTuner
+from dgtl.core.records import throughput
 from dgtl.features.loop_nest import FeatureMap
 from dgtl.methods.base import Method
-from dgtl.results import metrics
 from dgtl.search.annealing import AnnealingOptions, walk
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dgtl.core.history import SourceTask
     from dgtl.core.space import Configurations
-    from dgtl.methods.base import Problem
+    from dgtl.features.problem import Problem
 
 MIN_RECORDS = 500
 """A history of fewer records of the same kind of layer is not learned from."""
@@ -96,7 +96,7 @@ class AutoTVM(Method):
             if sum(len(source.trials) for source in same) < MIN_RECORDS:
                 continue
             x = [FeatureMap(s.task, s.space)(_all_configs(s)) for s in same]
-            y = [metrics.throughput(s.task, s.trials) for s in same]
+            y = [throughput(s.task, s.trials) for s in same]
             self._history[kind] = HistoryModel(
                 self.trees,
                 self.objective,

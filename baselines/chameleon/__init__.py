@@ -1,0 +1,1 @@
+"""CHAMELEON (Ahn et al., ICLR 2020)."""

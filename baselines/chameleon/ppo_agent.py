@@ -1,4 +1,4 @@
-"""The PPO agent of CHAMELEON: networks and way of learning. `baselines.chameleon.ppo` says the rest.
+"""The PPO agent of CHAMELEON: networks and how it learns. `baselines.chameleon.ppo` says the rest.
 
 Networks and constants of the public code (2019, `ppo_core.py`); the probability ratio is clipped
 per knob, not jointly. This is the only module of the baselines that imports TensorFlow.

@@ -27,7 +27,7 @@ from dgtl.search.annealing import AnnealingOptions
 if TYPE_CHECKING:
     from baselines.chameleon.ppo_agent import Agent, PPOOptions
     from dgtl.core.space import Configurations
-    from dgtl.methods.base import Problem
+    from dgtl.features.problem import Problem
 
 PPO: dict[str, dict[str, Any]] = {
     "code": {"clip": 0.2, "entropy": 0.3},

@@ -1,0 +1,1 @@
+"""MetaSchedule's evolutionary search (Shao et al., NeurIPS 2022)."""

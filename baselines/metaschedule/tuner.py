@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.space import Configurations, DesignSpace, Knob
-    from dgtl.methods.base import Problem
+    from dgtl.features.problem import Problem
 
 MUTATORS: dict[str, dict[str, float]] = {
     "llvm": {"TileSize": 0.9, "ComputeLocation": 0.05, "Unroll": 0.03, "Parallel": 0.02},

@@ -1,0 +1,1 @@
+"""What is kept: tasks, design spaces, trials, and the history of them. numpy only."""

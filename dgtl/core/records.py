@@ -11,8 +11,12 @@ import math
 import statistics
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
 
 SCHEMA = 1
 """Version of every record written; a reader refuses a newer one."""
@@ -282,3 +286,8 @@ def check_schema(record: dict[str, Any]) -> None:
         raise ValueError(
             f"record schema {record['schema']} is newer than this program's ({SCHEMA}): update dgtl"
         )
+
+
+def throughput(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:
+    """Throughput [N] of trials in GFLOPS; 0 for failures."""
+    return np.array([task.gflops(t.latency_s) if t.ok else 0.0 for t in trials], dtype=np.float64)

@@ -1,0 +1,1 @@
+"""From configurations to numbers: features of the loop nest, source tasks as arrays."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import subprocess
 import time
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dgtl
 from dgtl.core.records import Provenance
+from dgtl.core.revision import revision
 
 if TYPE_CHECKING:
     from dgtl.core.records import Hardware
@@ -30,18 +29,3 @@ def collect(
         measure=dataclasses.asdict(options),
         timestamp=time.time(),
     )
-
-
-def revision() -> str:
-    """Git revision of the program, with ``+`` if it was changed since; empty outside a checkout."""
-    folder = Path(__file__).parent
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return ""

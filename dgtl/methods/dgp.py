@@ -9,42 +9,33 @@ layer (or, with ``map.method=adam``, wherever ``map.frozen`` lets it), the top p
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import shutil
-import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dgtl.features.loop_nest import FEATURES_SCHEMA
-from dgtl.methods.transfer import Estimator, Told, Transfer, layers_of, source_data
+from dgtl.features.dataset import layers_of, source_data
+from dgtl.methods.transfer import Estimator, Told, Transfer
 from dgtl.models import load_model
-from dgtl.models.base import MIN_ROWS, SCHEMA
+from dgtl.models.base import MIN_ROWS
+from dgtl.models.cache import LEARNED, _keep, fingerprint
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig, MapConfig
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
+from dgtl.search.acquisition import CANDIDATES, expected_best
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
 
-CANDIDATES = 256
-"""Best scores among which a batch is chosen: their covariance takes a megabyte, milliseconds."""
-
-SAMPLES = 4096
-"""Joint samples of the candidates' throughput; with 512 the first pick is a draw of lots."""
 
 ALONE_STEPS = 500
 """Steps of training on the target alone, where there is no source."""
-
-LEARNED = "learned.json"
-"""Beside a kept model: how many seconds it took to learn."""
 
 
 @dataclasses.dataclass
@@ -182,78 +173,3 @@ class DeepGaussianTransfer(Transfer):
             expected_best(mean[order], covariance, runs[order], n, best, rng, first=first)
         ]
         return chosen, mean[chosen]
-
-
-def expected_best(
-    mean: NDArray[np.float64],
-    covariance: NDArray[np.float64],
-    runs: NDArray[np.float64],
-    n: int,
-    best: float | None,
-    rng: np.random.Generator,
-    *,
-    first: int = 0,
-) -> NDArray[np.int64]:
-    """Candidates whose best is expected to be highest, chosen one by one: greedy batch improvement.
-
-    The expectation of max is submodular, so the greedy choice reaches at least 1 - 1/e of the best
-    possible, and every prefix of the order is as good. By Monte Carlo, as in Wilson et al. (NeurIPS
-    2018, "Maximizing acquisition functions for Bayesian optimization").
-
-    Args:
-        mean: [N] of log2 throughput.
-        covariance: [N, N] of log2 throughput.
-        runs: [N] probability that a candidate runs at all.
-        n: how many to choose.
-        best: log2 throughput of the best so far; None if there is none.
-        rng: draws the samples.
-        first: so many of the first candidates are chosen already.
-
-    Returns:
-        Rows [min(n, N)] in the order of choice.
-    """
-    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
-    log2 = mean + rng.standard_normal((SAMPLES, len(mean))) @ root.T
-    level = mean.max() if best is None else max(best, mean.max())
-    worth = np.exp2(log2 - level)
-    worth *= rng.random(worth.shape) < runs
-    reached = np.full(SAMPLES, 0.0 if best is None else 2.0 ** (best - level))
-    chosen: list[int] = []
-    open_ = np.ones(len(mean), dtype=bool)
-    for place in range(min(n, len(mean))):
-        row = place
-        if place >= first:
-            gain = np.maximum(worth, reached[:, None]).mean(axis=0)
-            gain[~open_] = -np.inf
-            row = int(np.argmax(gain))
-        open_[row] = False
-        chosen.append(row)
-        reached = np.maximum(reached, worth[:, row])
-    return np.array(chosen, dtype=np.int64)
-
-
-def fingerprint(
-    features: NDArray[np.float32], gflops: NDArray[np.float64], settings: dict[str, Any]
-) -> str:
-    """Name under which a model trained on this data with these settings is kept."""
-    digest = hashlib.sha256()
-    for array in (features, gflops):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    schemas = {"features": FEATURES_SCHEMA, "model": SCHEMA, "folder": 2}
-    digest.update(json.dumps(schemas | settings, sort_keys=True).encode())
-    return digest.hexdigest()[:16]
-
-
-def _keep(model: DeepGP | StackedDGP, folder: Path, seconds: float) -> None:
-    """Saves a model in one go: of two runs that learn the same at once, the later one yields."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix="dgp-new-", dir=folder.parent))
-    try:
-        model.save(fresh)
-        (fresh / LEARNED).write_text(json.dumps({"seconds": round(seconds, 3)}))
-        fresh.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dgtl.core.records import best_trial
-from dgtl.features.loop_nest import FeatureMap
+from dgtl.features.dataset import source_outcomes
 from dgtl.methods.base import Method, stream
 from dgtl.models.base import MIN_SOURCE_ROWS
 from dgtl.models.validity import Validity
@@ -29,39 +29,7 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
     from dgtl.core.records import Trial
     from dgtl.core.space import Configurations
-    from dgtl.methods.base import Problem
-
-
-def source_data(
-    sources: Sequence[SourceTask],
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
-    """Everything that ran on the source tasks, as one data set.
-
-    Returns:
-        Features [N, D], throughput [N] in GFLOPS, and for each row the index of its source [N].
-        Failed trials are left out: a made-up number would mislead either kind of model.
-    """
-    rows = [FeatureMap(s.task, s.space)(s.configs()) for s in sources]
-    labels = [s.gflops() for s in sources]
-    owner = [np.full(len(y), i, dtype=np.int64) for i, y in enumerate(labels)]
-    return np.concatenate(rows), np.concatenate(labels), np.concatenate(owner)
-
-
-def layers_of(sources: Sequence[SourceTask]) -> NDArray[np.int64]:
-    """Number of the layer (shape, on any cores) of each source [len(sources)]."""
-    shapes = [source.task.shape_key for source in sources]
-    return np.unique(shapes, return_inverse=True)[1]
-
-
-def source_outcomes(
-    sources: Sequence[SourceTask],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Features [N, D] of all trials of the sources, and whether they ran [N]."""
-    rows = [
-        FeatureMap(s.task, s.space)(s.space.parse_all([trial.config for trial in s.trials]))
-        for s in sources
-    ]
-    return np.concatenate(rows), np.array([t.ok for s in sources for t in s.trials])
+    from dgtl.features.problem import Problem
 
 
 class Estimator(Protocol):

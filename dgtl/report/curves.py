@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core.records import throughput
 from dgtl.report import style
 from dgtl.results import metrics
 
@@ -125,7 +126,7 @@ def shares_of_best(
         x = np.linspace(0, max(search_seconds(r.trials)[-1] for r in tried), TIME_POINTS)
     shares = []
     for result in tried:
-        curve = metrics.best_so_far(metrics.throughput(result.task, result.trials))
+        curve = metrics.best_so_far(throughput(result.task, result.trials))
         top = curve[-1] if best is None else best.get(result.task.key, curve[-1])
         if top == 0:
             continue
@@ -179,7 +180,7 @@ def _draw_panel(
 
     trials = result.trials
     ok = np.array([trial.ok for trial in trials], dtype=bool)
-    y = metrics.throughput(result.task, trials)
+    y = throughput(result.task, trials)
     end = x[-1] if len(x) and x[-1] > 0 else 1.0
     panel.set_xlim(0, end * 1.02)
     panel.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=bool(end > 5)))

@@ -22,11 +22,6 @@ CUTOFF = 0.95
 """Random search is the measure of a score up to this share of the way from median to best."""
 
 
-def throughput(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:
-    """Throughput [N] of trials in GFLOPS; 0 for failures."""
-    return np.array([task.gflops(t.latency_s) if t.ok else 0.0 for t in trials], dtype=np.float64)
-
-
 def predicted_and_measured(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:
     """Throughput that a tuner's model expected, and that was measured, as [M, 2] GFLOPS.
 

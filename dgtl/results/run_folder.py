@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.history import History, SourceTask
-from dgtl.measure.provenance import revision
+from dgtl.core.revision import revision
 from dgtl.results.summary import Summary, summarise
 
 if TYPE_CHECKING:

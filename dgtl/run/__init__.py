@@ -1,0 +1,1 @@
+"""One run, put together: live or replayed. Nothing imports this room but `run.py` and scripts."""

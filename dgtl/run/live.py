@@ -20,9 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.core.records import best_trial
+from dgtl.features.problem import Problem
 from dgtl.measure import provenance
-from dgtl.measure.protocol import MeasureOptions, SharedMeasurer
-from dgtl.methods.base import Problem
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.measure.replay import SharedMeasurer
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
@@ -31,7 +32,7 @@ from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay as experiment_replay
 from dgtl.run.start import resolved, start
 from dgtl.run.tuning import Tuning, checked
-from dgtl.tables.read import finder
+from dgtl.tables.select import finder
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.measure.local import LocalMeasurer

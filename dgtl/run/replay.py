@@ -16,18 +16,21 @@ import numpy as np
 from hydra.utils import instantiate
 
 from dgtl.core.history import SourceTask, TrialLog, subset
+from dgtl.core.records import throughput
+from dgtl.features.problem import Problem
 from dgtl.measure import provenance
-from dgtl.measure.protocol import ReplayMeasurer
-from dgtl.methods.base import Problem, tune
+from dgtl.measure.replay import ReplayMeasurer
+from dgtl.methods.loop import tune
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
-from dgtl.results import metrics
 from dgtl.results.run_folder import Run
 from dgtl.results.summary import Summary, summarise
 from dgtl.run.start import start
+from dgtl.tables.folds import Fold, layer_folds, network_folds
 from dgtl.tables.pool import PoolProblem, PoolSpace
-from dgtl.tables.read import Fold, Tables, choose, layer_folds, network_folds, read_tables
+from dgtl.tables.read import Tables, read_tables
+from dgtl.tables.select import choose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dgtl.core.records import Trial
-    from dgtl.methods.base import Budget, Method
+    from dgtl.methods.base import Method
+    from dgtl.methods.loop import Budget
     from dgtl.run.start import Start
 
 OUTSIDE = ("pool", "nearest", "refuse")
@@ -229,7 +233,7 @@ def _write_replay(
         "small": [table.task.key for table in read.small],
         "skipped": list(read.skipped),
         "best_gflops": {
-            table.task.key: float(metrics.throughput(table.task, table.trials).max())
+            table.task.key: float(throughput(table.task, table.trials).max())
             for fold in folds
             for table in fold.targets
         },

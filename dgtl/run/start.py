@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from dgtl.core.history import History
-from dgtl.methods.base import Budget
+from dgtl.methods.loop import Budget
 from dgtl.methods.transfer import Transfer
 from dgtl.results.run_folder import Origin, changed
 from dgtl.tracking.tracker import Tracker, run_name

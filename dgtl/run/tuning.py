@@ -9,15 +9,16 @@ import numpy as np
 
 from dgtl.core.history import SourceTask
 from dgtl.core.records import CHECK, best_trial
-from dgtl.methods.base import tune
+from dgtl.methods.loop import tune
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dgtl.core.history import TrialLog
     from dgtl.core.records import Trial
+    from dgtl.features.problem import Problem
     from dgtl.measure.protocol import Measurer
-    from dgtl.methods.base import Problem, Tuner
+    from dgtl.methods.base import Tuner
     from dgtl.report.progress import Progress
     from dgtl.run.start import Start
     from dgtl.tvm.measure.local import LocalMeasurer

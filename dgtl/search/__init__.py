@@ -1,0 +1,1 @@
+"""Search with a model instead of the hardware: annealing, and which candidates to run."""

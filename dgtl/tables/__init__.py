@@ -1,0 +1,1 @@
+"""Recorded tables to search in: reading, choosing, leaving out, searching within one."""

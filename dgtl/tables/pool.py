@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 
 from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FeatureMap
-from dgtl.methods.base import Problem
+from dgtl.features.problem import Problem
 
 if TYPE_CHECKING:
     from typing import Any

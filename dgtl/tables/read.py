@@ -8,18 +8,14 @@ layers (shapes), or whole other networks. Tables too small to be searched are le
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, SHIPPED_TABLES, History, SourceTask
-from dgtl.tables.networks import OTHER, SHAPES, networks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from dgtl.core.records import Provenance
 
@@ -128,122 +124,3 @@ def _distinct(source: SourceTask) -> SourceTask:
     ]
     task = dataclasses.replace(source.task, name=source.task.key.split("@")[0])
     return dataclasses.replace(source, task=task, trials=tuple(trials))
-
-
-@dataclasses.dataclass(frozen=True)
-class Fold:
-    """Tables that are searched, and those that they may learn from.
-
-    Args:
-        name: of the fold.
-        targets: to be searched.
-        sources: of no layer that is left out.
-    """
-
-    name: str
-    targets: tuple[SourceTask, ...]
-    sources: tuple[SourceTask, ...]
-
-
-def finder(patterns: Iterable[str] | None) -> Callable[[str], bool]:
-    """Whether one of the regular expressions of ``workload.tasks`` finds something in a text.
-
-    Raises:
-        ValueError: an expression that is none, or no list of them.
-    """
-    if patterns is None:
-        return lambda text: True
-    if isinstance(patterns, str):
-        raise ValueError(f"workload.tasks={patterns}: give a list: 'workload.tasks=[{patterns}]'")
-    patterns = list(patterns)
-    for pattern in patterns:
-        if not isinstance(pattern, str):
-            raise ValueError(
-                f"workload.tasks: {pattern} is read as a number; in quotes it is text: "
-                f"workload.tasks=['\"{pattern}\"']"
-            )
-    try:
-        found = [re.compile(pattern) for pattern in patterns]
-    except re.error as error:
-        raise ValueError(
-            f"workload.tasks: {error.pattern!r} is no regular expression: {error}"
-        ) from error
-    return lambda text: any(pattern.search(text) for pattern in found)
-
-
-def choose(
-    tables: Sequence[SourceTask],
-    patterns: Iterable[str] | None = None,
-    networks: Sequence[str] | None = None,
-) -> list[SourceTask]:
-    """The tables whose key one of the regular expressions finds, of one of the networks.
-
-    Raises:
-        ValueError: no table is left, or a network or an expression is unknown.
-    """
-    wanted = finder(patterns)
-    chosen = [table for table in tables if wanted(table.task.key)]
-    if networks is not None:
-        unknown = set(networks) - {*SHAPES, OTHER}
-        if unknown:
-            raise ValueError(
-                f"workload.networks: {', '.join(sorted(unknown))} not known; "
-                f"choose of {', '.join((*SHAPES, OTHER))}"
-            )
-        chosen = [t for t in chosen if not networks_of(t.task).isdisjoint(networks)]
-    if not chosen:
-        raise ValueError("no table is left: see workload.tasks and workload.networks")
-    return chosen
-
-
-def layer_folds(read: Tables, targets: Sequence[SourceTask], n: int | None) -> list[Fold]:
-    """Layers dealt into ``n`` folds, one per layer if None; tables of one shape stay together.
-
-    The folds are those of all tables to search, whichever are ``targets``. With one fold, targets
-    learn from the small tables alone.
-
-    Raises:
-        ValueError: no fold, or one that has nothing to learn from.
-    """
-    shapes = sorted({table.task.shape_key for table in read.tables})
-    n = len(shapes) if n is None else min(n, len(shapes))
-    if n < 1:
-        raise ValueError(f"workload.folds={n}: at least 1")
-    # Dealt at random, since neighbours in the order of shapes are alike.
-    dealt = np.random.default_rng(0).permutation(len(shapes)) % n
-    folds = []
-    for number in range(n):
-        left_out = {shape for shape, fold in zip(shapes, dealt, strict=True) if fold == number}
-        own = tuple(t for t in targets if t.task.shape_key in left_out)
-        sources = tuple(t for t in (*read.tables, *read.small) if t.task.shape_key not in left_out)
-        if own and not sources:
-            raise ValueError(
-                f"{n} folds of {len(shapes)} layers leave nothing to learn from: without smaller "
-                "tables, workload.folds is at least 2, and so are the layers of the tables"
-            )
-        if own:
-            folds.append(Fold(f"layers {number + 1}/{n}", own, sources))
-    return folds
-
-
-def network_folds(
-    read: Tables, targets: Sequence[SourceTask], networks: Sequence[str] | None = None
-) -> list[Fold]:
-    """One fold per network, which learns from no layer of that network.
-
-    A target of several networks is searched with the first of them.
-
-    Raises:
-        ValueError: a network leaves nothing to learn from.
-    """
-    folds = []
-    left = list(targets)
-    for name in (*SHAPES, OTHER) if networks is None else networks:
-        own = tuple(t for t in left if name in networks_of(t.task))
-        left = [t for t in left if t not in own]
-        sources = tuple(t for t in (*read.tables, *read.small) if name not in networks_of(t.task))
-        if own and not sources:
-            raise ValueError(f"all tables are of {name}: leave_out=network leaves nothing to learn")
-        if own:
-            folds.append(Fold(name, own, sources))
-    return folds

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
+from dgtl.core.records import throughput
 from dgtl.results import metrics
 from dgtl.results.run_folder import labels
 
@@ -152,7 +153,7 @@ class Tracker:
         curves, tops = {}, {}
         for label, result in zip(labels(results), results, strict=True):
             if result.trials:
-                values = metrics.throughput(result.task, result.trials)
+                values = throughput(result.task, result.trials)
                 curves[label] = metrics.best_so_far(values)
                 tops[label] = recorded_best.get(result.task.key, float(values.max())) or 1.0
         length = max(map(len, curves.values()), default=0)

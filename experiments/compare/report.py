@@ -9,6 +9,7 @@ import numpy as np
 from dgtl.report import style
 from dgtl.report.page import Page
 from dgtl.results import metrics
+from experiments.compare.searches import COUNTS
 from experiments.shared.results import markdown_table
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dgtl.results.metrics import Interval
-    from experiments.compare.__main__ import Run, Search, Table
-
-COUNTS = (16, 32, 64, 128, 256)
-"""Trials at which methods are compared."""
+    from experiments.compare.searches import Run, Search, Table
 
 
 FRACTIONS = (

@@ -1,0 +1,1 @@
+"""Source tasks held out, where settings are chosen: `python -m experiments.holdout`."""

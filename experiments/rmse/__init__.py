@@ -1,0 +1,1 @@
+"""Prediction of layers without a trial of them: `python -m experiments.rmse`."""

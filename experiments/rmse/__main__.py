@@ -27,9 +27,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dgtl.core.history import SHIPPED, SHIPPED_TABLES, subset
 from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
@@ -38,6 +36,7 @@ from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.stacked import StackConfig
 from dgtl.tables.read import read_tables
 from experiments.rmse import report as rmse_report
+from experiments.rmse.result import Result, read_results
 from experiments.shared.left_out import KINDS, left_out
 from experiments.shared.results import write_csv
 from experiments.shared.zero_shot import MODELS, Learned, scores
@@ -45,60 +44,10 @@ from experiments.shared.zero_shot import MODELS, Learned, scores
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from dgtl.tables.read import Fold
+    from dgtl.tables.folds import Fold
 
 MACHINES = {"epyc": "amd-epyc-znver4", "xeon": "intel-r-xeon-r-processor-rocketlake"}
 """Names of the shipped data, and the hardware that each was measured on."""
-
-COLUMNS = ("rmse_gflops", "rmse_log2", "spearman", "top1", "top10")
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """One model on what was left out.
-
-    Args:
-        dataset, held_out, model, seed: which.
-        settings: fingerprint of the data, and of what else decides the result.
-        source_trials: trials that ran and were learned from.
-        layers: scores of each task left out, by its key.
-    """
-
-    dataset: str
-    held_out: str
-    model: str
-    seed: int
-    settings: str
-    source_trials: int
-    layers: dict[str, dict[str, float]]
-
-    @property
-    def unit(self) -> tuple[str, str, str, int, str]:
-        """What it is the result of."""
-        return self.dataset, self.held_out, self.model, self.seed, self.settings
-
-    def mean(self, column: str) -> float:
-        """Mean of a score over the layers."""
-        return float(np.mean([layer[column] for layer in self.layers.values()]))
-
-    def row(self) -> dict[str, Any]:
-        """As a line of ``rmse.csv``."""
-        names = ("dataset", "held_out", "model", "seed", "source_trials")
-        means = {column: round(self.mean(column), 5) for column in COLUMNS}
-        return {name: getattr(self, name) for name in names} | means
-
-
-def read_results(path: Path) -> list[Result]:
-    """The results in a file; its last line may be damaged, as a killed run leaves it."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            found.append(Result(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number} is damaged: {error}") from error
-    return found
 
 
 def predict(

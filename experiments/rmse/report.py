@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from experiments.rmse.__main__ import Result
+    from experiments.rmse.result import Result
 
 REFERENCE = "xgb"
 """Whom differences are taken to."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dgtl.tables.folds import Fold, layer_folds
 from dgtl.tables.networks import SHAPES, networks_of
-from dgtl.tables.read import Fold, layer_folds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

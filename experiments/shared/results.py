@@ -8,7 +8,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from dgtl.measure.provenance import revision
+from dgtl.core.revision import revision
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -17,7 +17,7 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from dgtl.methods.transfer import layers_of, source_data
+from dgtl.features.dataset import layers_of, source_data
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.xgb import XGBModel

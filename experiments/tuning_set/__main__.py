@@ -21,59 +21,25 @@ methods are told apart by what only some were told.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dgtl.results import metrics
 from dgtl.tables.read import read_tables
-from experiments.compare.__main__ import read_runs, read_searches
-from experiments.compare.report import COUNTS
+from experiments.compare.searches import read_runs, read_searches
 from experiments.shared.results import write_csv
 from experiments.tuning_set import report as tuning_set_report
+from experiments.tuning_set.curve import Curve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from experiments.compare.__main__ import Run
+    from experiments.compare.searches import Run
 
 RANDOM, CHOSEN = "model.tuning_set_by=random", "model.tuning_set_by=model"
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """One search of one layer.
-
-    Args:
-        layer, method, seed: which.
-        by_trials: best so far after 1, ..., n trials [n], in GFLOPS.
-        by_seconds: the same after the seconds that 1, ..., n mean trials of the layer take [n].
-        trial_s: seconds of such a trial.
-    """
-
-    layer: str
-    method: str
-    seed: int
-    by_trials: NDArray[np.float64]
-    by_seconds: NDArray[np.float64]
-    trial_s: float
-
-    def row(self) -> dict[str, Any]:
-        """As a line of ``tuning_set.csv``."""
-        at = [n for n in COUNTS if n <= len(self.by_trials)]
-        return {
-            "layer": self.layer,
-            "method": self.method,
-            "seed": self.seed,
-            **{f"best_gflops_at_{n}": round(float(self.by_trials[n - 1]), 3) for n in at},
-            **{f"best_gflops_in_time_of_{n}": round(float(self.by_seconds[n - 1]), 3) for n in at},
-            "trial_s": round(self.trial_s, 4),
-        }
 
 
 def named(methods: dict[str, list[Run]], reference: str) -> dict[str, list[Run]]:

@@ -11,7 +11,8 @@ from dgtl.report import style
 from dgtl.report.curves import shortened
 from dgtl.report.page import Page
 from dgtl.results import metrics
-from experiments.compare.report import COUNTS, markdown
+from experiments.compare.report import markdown
+from experiments.compare.searches import COUNTS
 from experiments.shared.results import made
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from experiments.tuning_set.__main__ import Curve
+    from experiments.tuning_set.curve import Curve
 
 Gains = dict[tuple[str, str, str], metrics.Interval]
 """Ratio of best so far, by method, other method, and ``by_trials`` or ``by_seconds``."""

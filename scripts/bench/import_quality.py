@@ -18,7 +18,7 @@ import xgboost
 from scipy.stats import spearmanr
 
 from dgtl.autotvm_logs.importer import import_logs
-from dgtl.methods.transfer import source_data
+from dgtl.features.dataset import source_data
 
 FOLDS = 8
 

@@ -18,7 +18,7 @@ from dgtl.autotvm_logs.importer import Imported, import_logs
 from dgtl.autotvm_logs.layers import Conv
 from dgtl.core.history import History, SourceTask
 from dgtl.core.records import Status
-from dgtl.measure.protocol import ReplayMeasurer
+from dgtl.measure.replay import ReplayMeasurer
 
 CONV = "conv2d_nchw.cuda"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_autotvm.py"

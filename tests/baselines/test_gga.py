@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from baselines.gga import GGA, GGATuner, most_like, nearest, transplant
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.methods.base import Problem
+from dgtl.features.problem import Problem
 from dgtl.models.xgb import XGBConfig
 
 FEW = XGBConfig(trees=30, rate=0.3, folds=0)

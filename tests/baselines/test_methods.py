@@ -23,7 +23,7 @@ from baselines.gga import GGA
 from baselines.metaschedule.tuner import MetaSchedule
 from baselines.random_search import RandomSearch
 from baselines.xgb_transfer import XGBTransfer
-from dgtl.methods.base import Problem
+from dgtl.features.problem import Problem
 from dgtl.methods.dgp import DeepGaussianTransfer
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.residual_gp.gp import TaskConfig

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import toys
 
-from dgtl.measure.protocol import ReplayMeasurer
-from dgtl.methods.base import Budget, Method, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.measure.replay import ReplayMeasurer
+from dgtl.methods.base import Method
+from dgtl.methods.loop import Budget, tune
 from experiments.readme import filled
 
 README = Path(__file__).parents[2] / "README.md"

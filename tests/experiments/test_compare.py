@@ -1,8 +1,6 @@
 """What is compared is what was run: equal trials, equal seconds, paired by table and seed."""
 
 import csv
-import dataclasses
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from replayed import N_ROWS, N_SEEDS, N_TRIALS, at_random, best_first, run
 
-from dgtl.core.history import SourceTask, TrialLog
+from dgtl.core.history import SourceTask
+from dgtl.core.records import throughput
 from dgtl.results import metrics
-from dgtl.results.summary import summarise
-from experiments.compare.__main__ import compare, read_runs, read_searches
+from experiments.compare.__main__ import compare
+from experiments.compare.searches import read_runs, read_searches
 
 ROOT = Path(__file__).parents[2]
-N_ROWS, N_TRIALS, N_SEEDS = 120, 40, 3
 
 
 @pytest.fixture(scope="module")
@@ -27,62 +26,6 @@ def recorded() -> list[SourceTask]:
         task = toys.dense(*shape)
         sources.append(toys.tuned(task, toys.space_of(task), N_ROWS, seed))
     return sources
-
-
-def write(path: Path, sources: list[SourceTask]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TrialLog(path) as log:
-        for source in sources:
-            log.task(source.task, source.space)
-            for trial in source.trials:
-                log.trial(trial)
-
-
-def run(root: Path, recorded, model: str, seed: int, order, **report) -> Path:
-    """A run's folder, as if its method had tried the rows of every table in ``order``."""
-    folder = root / "runs" / f"{model}-{seed}"
-    results = [
-        dataclasses.replace(
-            source, trials=tuple(source.trials[i] for i in order(source, seed)[:N_TRIALS])
-        )
-        for source in recorded
-    ]
-    if not (root / "tables.jsonl").exists():
-        write(root / "tables.jsonl", recorded)
-    write(folder / "trials.jsonl", results)
-    summary = summarise(
-        results,
-        workload="tables",
-        model=model,
-        hardware=toys.HARDWARE,
-        seed=seed,
-        pretrain_s=1.0,
-        sources=[],
-        untuned_latency_ms=None,
-        latency_ms=None,
-    )
-    summary.write(folder / "summary.json")
-    told = {
-        "tables": [str(root / "tables.jsonl")],
-        "hardware": "toy-cpu",
-        "min_rows": 1,
-        "outside": "pool",
-        "asked_outside": 0,
-        "trials": N_TRIALS,
-        "leave_out": "layer",
-        "folds": {"all": [source.task.key for source in recorded]},
-    }
-    (folder / "replay.json").write_text(json.dumps({**told, **report}))
-    return folder
-
-
-def at_random(source: SourceTask, seed: int) -> list[int]:
-    entropy = [seed, len(source.task.key), int(source.task.flops)]
-    return np.random.default_rng(entropy).permutation(N_ROWS).tolist()
-
-
-def best_first(source: SourceTask, seed: int) -> list[int]:
-    return np.argsort([trial.latency_s for trial in source.trials], kind="stable").tolist()
 
 
 @pytest.fixture
@@ -168,7 +111,7 @@ def test_what_cannot_be_compared_is_said(runs, recorded, tmp_path):
 def test_baseline_is_the_curve_of_random_search(runs, recorded):
     tables, _ = read_searches(read_runs(runs / "runs"))
     for source in recorded:
-        values = metrics.throughput(source.task, source.trials)
+        values = throughput(source.task, source.trials)
         expected = metrics.random_search_curve(values / values.max(), N_TRIALS)
         assert tables[source.task.key].baseline == pytest.approx(expected)
 

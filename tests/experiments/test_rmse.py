@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from test_compare import write as write_history
+from replayed import write as write_history
 
 from dgtl.core.history import SourceTask
 from dgtl.tables.networks import SHAPES, networks_of

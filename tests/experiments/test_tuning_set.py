@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from test_compare import N_ROWS, N_SEEDS, N_TRIALS, at_random, best_first, run
+from replayed import N_ROWS, N_SEEDS, N_TRIALS, at_random, best_first, run
 
 from dgtl.core.history import SourceTask
-from experiments.compare.__main__ import read_runs
+from experiments.compare.searches import read_runs
 from experiments.tuning_set.__main__ import CHOSEN, RANDOM, compare, gain, named, pairs, read_curves
 
 ROOT = Path(__file__).parents[2]

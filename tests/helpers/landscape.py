@@ -7,7 +7,8 @@ import numpy as np
 from dgtl.core.history import SourceTask
 from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.methods.base import Budget, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.methods.loop import Budget, tune
 
 HARDWARE = Hardware("made-up", '{"kind": "llvm"}', 4)
 

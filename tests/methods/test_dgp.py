@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.methods.dgp import DeepGaussianTransfer, _keep, expected_best
+from dgtl.methods.dgp import DeepGaussianTransfer
 from dgtl.models import load_model
+from dgtl.models.cache import _keep
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+from dgtl.search.acquisition import expected_best
 
 if TYPE_CHECKING:
     from pathlib import Path

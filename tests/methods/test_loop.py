@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgtl.core.records import Status
-from dgtl.measure.protocol import MeasureOptions, ReplayMeasurer
-from dgtl.methods.base import Budget, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.measure.protocol import MeasureOptions
+from dgtl.measure.replay import ReplayMeasurer
+from dgtl.methods.loop import Budget, tune
 
 TASK = toys.dense(rows=2, columns=4, depth=2)
 SPACE = toys.space_of(TASK)

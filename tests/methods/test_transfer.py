@@ -9,8 +9,9 @@ import pytest
 import toys
 
 from dgtl.core.records import Status
-from dgtl.measure.protocol import ReplayMeasurer
-from dgtl.methods.base import Budget, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.measure.replay import ReplayMeasurer
+from dgtl.methods.loop import Budget, tune
 from dgtl.methods.transfer import Told, Transfer
 
 TASK = toys.dense(rows=1, columns=2, depth=2)

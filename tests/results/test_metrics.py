@@ -9,6 +9,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgtl.core.records import throughput
 from dgtl.results import metrics
 
 TABLE = np.concatenate([np.zeros(20), np.random.default_rng(1).lognormal(3, 1, size=60)])
@@ -108,7 +109,7 @@ def test_random_search_that_pays_for_failures_is_slower():
 def test_failures_have_no_throughput():
     task = toys.dense()
     trials = [toys.trial(task, "0", 1e-3), toys.trial(task, "1", None)]
-    assert metrics.throughput(task, trials).tolist() == [task.gflops(1e-3), 0.0]
+    assert throughput(task, trials).tolist() == [task.gflops(1e-3), 0.0]
 
 
 def test_bootstrap_interval_covers_as_often_as_it_says():

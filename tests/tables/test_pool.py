@@ -11,8 +11,9 @@ from baselines.gga import GGA
 from baselines.random_search import RandomSearch
 from dgtl.core.records import Status
 from dgtl.features.loop_nest import FeatureMap
-from dgtl.measure.protocol import ReplayMeasurer, SharedMeasurer
-from dgtl.methods.base import Budget, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.measure.replay import ReplayMeasurer, SharedMeasurer
+from dgtl.methods.loop import Budget, tune
 from dgtl.models.xgb import XGBConfig
 from dgtl.search.annealing import AnnealingOptions, anneal
 from dgtl.tables.pool import NEIGHBOURS, PoolProblem, PoolSpace

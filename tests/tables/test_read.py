@@ -10,8 +10,10 @@ import toys
 
 from dgtl.core.history import SHIPPED, SHIPPED_TABLES, History, SourceTask, TrialLog
 from dgtl.core.records import Hardware, Task
+from dgtl.tables.folds import layer_folds, network_folds
 from dgtl.tables.networks import NETWORKS, OTHER, networks_of
-from dgtl.tables.read import BENCH, Tables, choose, layer_folds, network_folds, read_tables
+from dgtl.tables.read import BENCH, Tables, read_tables
+from dgtl.tables.select import choose
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
 

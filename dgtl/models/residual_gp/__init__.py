@@ -1,0 +1,1 @@
+"""Per-task Gaussian process on the residuals of a source model."""

@@ -1,0 +1,1 @@
+"""The whole network: built with the best schedules, timed, raced against others."""

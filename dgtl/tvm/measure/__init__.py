@@ -1,0 +1,1 @@
+"""Building and timing of candidates on this machine."""

@@ -1,0 +1,1 @@
+"""From an ONNX network to tasks and their design spaces."""

@@ -23,7 +23,8 @@ from baselines.autotvm.cost_model import (
 from baselines.autotvm.tuner import AutoTVM, AutoTVMTuner
 from baselines.chameleon.tuner import Chameleon
 from baselines.planning import Plan, PlannedTuner
-from dgtl.methods.base import Problem, stream
+from dgtl.features.problem import Problem
+from dgtl.methods.base import stream
 from dgtl.search.annealing import AnnealingOptions
 
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)

@@ -22,7 +22,8 @@ from baselines.metaschedule import cost_model as metaschedule_model
 from baselines.metaschedule.cost_model import MetaScheduleModel, TreeOptions, boost
 from baselines.metaschedule.tuner import MUTATORS, MetaSchedule, Mutation, TileMutation
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.methods.base import Budget, Problem, tune
+from dgtl.features.problem import Problem
+from dgtl.methods.loop import Budget, tune
 from dgtl.tables.pool import PoolProblem, PoolSpace
 
 SEED = np.random.SeedSequence(0)

@@ -1,0 +1,48 @@
+"""Source tasks as arrays: what a model learns from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dgtl.features.loop_nest import FeatureMap
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from dgtl.core.history import SourceTask
+
+
+def source_data(
+    sources: Sequence[SourceTask],
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.int64]]:
+    """Everything that ran on the source tasks, as one data set.
+
+    Returns:
+        Features [N, D], throughput [N] in GFLOPS, and for each row the index of its source [N].
+        Failed trials are left out: a made-up number would mislead either kind of model.
+    """
+    rows = [FeatureMap(s.task, s.space)(s.configs()) for s in sources]
+    labels = [s.gflops() for s in sources]
+    owner = [np.full(len(y), i, dtype=np.int64) for i, y in enumerate(labels)]
+    return np.concatenate(rows), np.concatenate(labels), np.concatenate(owner)
+
+
+def layers_of(sources: Sequence[SourceTask]) -> NDArray[np.int64]:
+    """Number of the layer (shape, on any cores) of each source [len(sources)]."""
+    shapes = [source.task.shape_key for source in sources]
+    return np.unique(shapes, return_inverse=True)[1]
+
+
+def source_outcomes(
+    sources: Sequence[SourceTask],
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features [N, D] of all trials of the sources, and whether they ran [N]."""
+    rows = [
+        FeatureMap(s.task, s.space)(s.space.parse_all([trial.config for trial in s.trials]))
+        for s in sources
+    ]
+    return np.concatenate(rows), np.array([t.ok for s in sources for t in s.trials])
