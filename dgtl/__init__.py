@@ -1,8 +1,21 @@
-"""dgtl: fast deployment of deep networks by deep Gaussian transfer learning.
+"""dgtl: fast deployment of deep networks by deep Gaussian transfer learning (ICCV 2021).
 
-Sun et al., *Fast and Efficient DNN Deployment via Deep Gaussian Transfer Learning*, ICCV 2021.
-Importing this package imports none of TensorFlow, TVM, W&B and Hydra; each lives in its own corner
-(see CONTRIBUTING.md).
+The rooms, from the ground up; each imports only those above it in this list:
+
+    core          tasks, design spaces, trials, the history
+    features      configurations and source tasks as arrays
+    measure       where trials come from: the protocol, replay
+    search        annealing, and which candidates to run
+    results       what a run came to: folder, summary, metrics
+    autotvm_logs  AutoTVM's logs as history
+    models        cost models: the deep GP, boosted trees, both
+    tables        recorded tables to search in, and their folds
+    report, tracking    console, figures, pages; W&B
+    tvm           all that needs TVM: workloads, measuring, deployment
+    methods       ways to tune: the loop, the paper's stages
+    run           one run, put together
+
+Importing this package imports none of TensorFlow, TVM, W&B and Hydra.
 """
 
 __version__ = "0.1.0"

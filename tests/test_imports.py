@@ -89,7 +89,7 @@ def own_modules(path: Path, *, late: bool = True) -> set[str]:
 
 
 def room_of(module: str) -> str:
-    """``dgtl.models.xgb`` is of ``models``, ``baselines.gga`` of ``baselines``, ``dgtl`` of none."""
+    """The folder of a module of dgtl; ``baselines`` and ``experiments`` are a room each."""
     package, *rest = module.split(".")
     return package if package != "dgtl" else rest[0] if rest else ""
 

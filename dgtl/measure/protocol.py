@@ -27,9 +27,10 @@ class MeasureOptions:
         build_timeout_s, run_timeout_s: limits for one candidate, queueing not counted.
         quick_factor: a candidate whose first run takes this many times the task's best latency, and
             at least `min_repeat_ms`, is not repeated; its trial says `quick`.
-        weights_mb: between two runs of a kernel so many MB of weights pass by, as in a network of
-            that size; 0: its own stay in the caches.
-        patience_s: longest wait, before and after each timing, for a machine that others slow down
+        cache_flush_mb: so many MB of other weights are read between two runs of a kernel, as in a
+            network of that size (cold-cache timing); 0: its own stay in the caches.
+        throttle_wait_s: longest wait, before and after each timing, for a machine that others slow
+        down
             to run at full speed; 0: none.
     """
 
@@ -38,8 +39,8 @@ class MeasureOptions:
     build_timeout_s: float = 10.0
     run_timeout_s: float = 10.0
     quick_factor: float = 3.0
-    weights_mb: float = 64.0
-    patience_s: float = 0.5
+    cache_flush_mb: float = 64.0
+    throttle_wait_s: float = 0.5
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -47,7 +48,7 @@ class MeasureOptions:
                 raise ValueError(f"measure.{name}={value}: must be a number")
         if self.repeats < 1:
             raise ValueError(f"measure.repeats={self.repeats}: at least 1")
-        for name in ("weights_mb", "patience_s"):
+        for name in ("cache_flush_mb", "throttle_wait_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"measure.{name}={getattr(self, name)}: must not be negative")
         for name in ("min_repeat_ms", "build_timeout_s", "run_timeout_s", "quick_factor"):

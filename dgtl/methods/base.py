@@ -60,11 +60,11 @@ class Method(abc.ABC):
 
     Attributes:
         name: as reports call it.
-        spared_s: seconds that learning took the earlier run whose model `prepare` loaded.
+        cached_training_s: seconds that learning took the earlier run whose model `prepare` loaded.
     """
 
     name: str
-    spared_s: float = 0.0
+    cached_training_s: float = 0.0
 
     @property
     def planned_trials(self) -> int:
@@ -85,7 +85,7 @@ class Method(abc.ABC):
         """Prepares; the seconds of pre-training, whether it was done here or loaded."""
         begin = time.perf_counter()
         self.prepare(sources, cache, seed)
-        return time.perf_counter() - begin + self.spared_s
+        return time.perf_counter() - begin + self.cached_training_s
 
     @abc.abstractmethod
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> Tuner:

@@ -87,7 +87,7 @@ class DeepGaussianTransfer(Transfer):
 
     def forget(self) -> None:
         self._source = self._trials = None
-        self.spared_s = 0.0
+        self.cached_training_s = 0.0
 
     def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """The deep GP learns from the sources (eq. 1), or is loaded if it has before."""
@@ -103,7 +103,7 @@ class DeepGaussianTransfer(Transfer):
             model = load_model(folder)
             assert isinstance(model, DeepGP | StackedDGP)
             self._source = model
-            self.spared_s = float(json.loads((folder / LEARNED).read_text())["seconds"])
+            self.cached_training_s = float(json.loads((folder / LEARNED).read_text())["seconds"])
             return
         begin = time.perf_counter()
         if self.stack is None:

@@ -27,7 +27,13 @@ from dgtl.models.base import (
     write_config,
 )
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
-from dgtl.models.residual_gp.gp import Departure, TaskConfig, TaskProcess, conditioned, learn
+from dgtl.models.residual_gp.gp import (
+    ResidualGP,
+    ResidualGPConfig,
+    ResidualPosterior,
+    condition_gaussian,
+    learn,
+)
 from dgtl.models.xgb import XGBConfig, XGBModel
 
 if TYPE_CHECKING:
@@ -53,7 +59,7 @@ class StackConfig:
     trees: XGBConfig = field(default_factory=lambda: XGBConfig(trees=200, rate=0.1, folds=0))
     folds: int = 5
     share: float = 0.5
-    task: TaskConfig = field(default_factory=TaskConfig)
+    task: ResidualGPConfig = field(default_factory=ResidualGPConfig)
 
     def __post_init__(self) -> None:
         if self.folds < 2:
@@ -73,10 +79,10 @@ class StackedDGP:
         self.stack = stack
         self._trees = XGBModel(stack.trees)
         self._deep = DeepGP(network)
-        self._process: TaskProcess | None = None
+        self._process: ResidualGP | None = None
 
     @property
-    def process(self) -> TaskProcess:
+    def process(self) -> ResidualGP:
         """The prior of departures.
 
         Raises:
@@ -205,7 +211,10 @@ class StackedDGP:
         content = read_config(folder, _KIND)
         try:
             stack = dict(content["stack"])
-            stack["trees"], stack["task"] = XGBConfig(**stack["trees"]), TaskConfig(**stack["task"])
+            stack["trees"], stack["task"] = (
+                XGBConfig(**stack["trees"]),
+                ResidualGPConfig(**stack["task"]),
+            )
             config = StackConfig(**stack)
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -215,7 +224,7 @@ class StackedDGP:
         model = cls(deep.config, config)
         model._deep = deep
         model._trees = XGBModel.load(folder / "trees")
-        model._process = TaskProcess.load(folder / "task.npz")
+        model._process = ResidualGP.load(folder / "task.npz")
         return model
 
 
@@ -232,7 +241,7 @@ class TunedDGP:
     def __init__(
         self,
         source: StackedDGP,
-        departure: Departure,
+        departure: ResidualPosterior,
         trees: XGBModel | None = None,
         share: float = 0.0,
     ) -> None:
@@ -277,7 +286,7 @@ class TunedDGP:
         moved, covariance = self._departure.joint(x)
         covariance[np.diag_indices_from(covariance)] += self._source.process.noise
         mean = self._with_trees(x, self._source.predict_mean(x) + moved)
-        return conditioned(mean, covariance, y)
+        return condition_gaussian(mean, covariance, y)
 
     def _with_trees(self, x: Array, mean: Array) -> Array:
         if self._trees is None:

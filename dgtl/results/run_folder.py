@@ -1,8 +1,8 @@
 """A run's folder: what made it (``run.json``), whether it is complete, and how it is read back.
 
-A run is complete when it has a summary and was told the same as now. Everything that a report shows
-is read back from the folder: trials are the truth, ``summary.json`` adds what no trial tells (the
-latency of the network, the time of pre-training).
+A run is complete when it has a summary and had the same settings as now. Everything that a report
+shows is read back from the folder: trials are the truth, ``summary.json`` adds what no trial tells
+(the latency of the network, the time of pre-training).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 """The page that a run leaves, after everything else that is read back."""
 
-SILENT = ("fresh", "cache", "tracking")
+RESULT_NEUTRAL_KEYS = ("fresh", "cache", "tracking")
 """Parts of the configuration that change nothing of what a run comes to."""
 
 
@@ -78,16 +78,16 @@ def fingerprint(config: dict[str, Any]) -> str:
     Files and folders that the configuration names (network, history, tables) count with their sizes
     and times: a history that has grown since teaches something else.
     """
-    told = {name: value for name, value in config.items() if name not in SILENT}
-    paths = [told.get("workload", {}).get("path"), told.get("history", {}).get("path")]
-    paths += told.get("hardware", {}).get("tables") or []
+    settings = {name: value for name, value in config.items() if name not in RESULT_NEUTRAL_KEYS}
+    paths = [settings.get("workload", {}).get("path"), settings.get("history", {}).get("path")]
+    paths += settings.get("hardware", {}).get("tables") or []
     stamps = [_stamp(Path(path)) for path in paths if path is not None]
-    text = json.dumps([told, stamps], sort_keys=True)
+    text = json.dumps([settings, stamps], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 MAY_CHANGE = (
-    *SILENT,
+    *RESULT_NEUTRAL_KEYS,
     *("share", "deploy", "budget.trials", "budget.batch", "workload.tasks"),
     "hardware.limit_gflops",
 )
@@ -155,8 +155,8 @@ class Run:
         if not results:
             raise ValueError(f"{path} holds no trial yet")
         origin = Origin.read(folder)
-        told = folder / "replay.json"
-        replay = json.loads(told.read_text()) if told.exists() else {}
+        report = folder / "replay.json"
+        replay = json.loads(report.read_text()) if report.exists() else {}
         return cls(
             folder=folder,
             origin=origin,

@@ -31,8 +31,8 @@ from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay as experiment_replay
 from dgtl.run.start import resolved, start
-from dgtl.run.tuning import Tuning, checked
-from dgtl.tables.select import finder
+from dgtl.run.tuning import Tuning, verify_best
+from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.measure.local import LocalMeasurer
@@ -99,16 +99,16 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
     if cfg.deploy.repeats < 1:
         raise ValueError(f"deploy.repeats={cfg.deploy.repeats}: at least 1")
-    options = MeasureOptions(**{**cfg.measure, "weights_mb": cfg.measure.weights_mb or 0.0})
+    options = MeasureOptions(**{**cfg.measure, "cache_flush_mb": cfg.measure.cache_flush_mb or 0.0})
     if cfg.share is not None and not Path(cfg.share).is_dir():
         raise ValueError(f"share={cfg.share}: no such folder of runs")
     machine.require_linker()
     hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
-    begun = start(cfg, folder)
-    method, earlier = begun.method, begun.earlier
+    context = start(cfg, folder)
+    method, earlier = context.method, context.earlier
 
-    with begun.tracker, Progress() as progress:
+    with context.tracker, Progress() as progress:
         progress.stage("import network")
         network = lower(model, tvm.target.Target(hardware.target))
         functions = extract(network, hardware)
@@ -121,13 +121,13 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
                 "(fresh=true measures anew)"
             )
 
-        for text in begun.remarks():
+        for text in context.remarks():
             progress.message(text)
 
         progress.stage("learn from history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
-        if cfg.measure.weights_mb is None:
-            options = dataclasses.replace(options, weights_mb=_weights_mb(targets))
+        if cfg.measure.cache_flush_mb is None:
+            options = dataclasses.replace(options, cache_flush_mb=_constants_mb(targets))
         targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
@@ -137,16 +137,16 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         pretrain_s = method.prepare_timed(sources, Path(cfg.cache), int(cfg.seed))
 
-        with TrialLog(begun.log_path) as log:
+        with TrialLog(context.log_path) as log:
             source = provenance.collect(hardware, cfg.seed, machine.versions(), options)
             log.provenance(source)
             modules = {t.problem.task.key: t.function.mod for t in targets}
             with LocalMeasurer(hardware, modules, options) as measurer:
-                tuning = Tuning(begun, log, source.id, progress, _shared(cfg, measurer))
+                tuning = Tuning(context, log, source.id, progress, _shared(cfg, measurer))
                 progress.stage("tune")
                 results = tuning.all([(t.number, t.problem) for t in targets], int(cfg.seed))
                 progress.stage("check schedules")
-                results = [checked(result, measurer, log) for result in results]
+                results = [verify_best(result, measurer, log) for result in results]
 
         progress.stage("deploy")
         shutil.rmtree(folder / "best", ignore_errors=True)
@@ -159,7 +159,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             shapes = input_shapes(model)
             if cfg.deploy.untuned:
                 untuned = deploy.time_untuned(
-                    network, hardware, shapes, repeats=1, patience_s=options.patience_s
+                    network, hardware, shapes, repeats=1, throttle_wait_s=options.throttle_wait_s
                 )
             tuned = _deploy(network, functions, best, hardware, shapes, folder, cfg)
             if untuned is not None:
@@ -182,7 +182,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         summary.write(folder / "summary.json")
         done = Run.read(folder)
         write_report(done)
-        begun.tracker.end(done)
+        context.tracker.end(done)
     print_summary(summary, folder)
     return summary
 
@@ -198,14 +198,14 @@ def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Tar
     return found
 
 
-def _weights_mb(targets: Sequence[Target]) -> float:
+def _constants_mb(targets: Sequence[Target]) -> float:
     """Size of the weights of all layers [MB]."""
     return sum(t.function.weight * t.problem.task.constant_bytes for t in targets) / 2**20
 
 
 def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[Target]:
     """The targets that ``workload.tasks`` finds in their name or key: tuned as among the others."""
-    finds = finder(patterns)
+    finds = pattern_matcher(patterns)
     wanted = [t for t in targets if finds(t.function.name) or finds(t.problem.task.key)]
     if not wanted:
         names = ", ".join(f"{t.function.name} ({t.problem.task.shape_key})" for t in targets)
@@ -289,5 +289,5 @@ def _deploy(
         hardware,
         shapes,
         repeats=cfg.deploy.repeats,
-        patience_s=cfg.measure.patience_s,
+        throttle_wait_s=cfg.measure.throttle_wait_s,
     )

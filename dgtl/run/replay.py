@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dgtl.core.records import Trial
     from dgtl.methods.base import Method
     from dgtl.methods.loop import Budget
-    from dgtl.run.start import Start
+    from dgtl.run.start import RunContext
 
 OUTSIDE = ("pool", "nearest", "refuse")
 
@@ -56,31 +56,31 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings or tables that cannot be used.
     """
     _check(cfg)
-    begun = start(cfg, folder)
-    config = begun.config
-    with begun.tracker, Progress() as progress:
+    context = start(cfg, folder)
+    config = context.config
+    with context.tracker, Progress() as progress:
         progress.stage("read tables")
         read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
         folds = _folds(cfg.workload.leave_out, config["workload"], read)
         rows = sum(len(table.trials) for table in read.tables)
-        for text in begun.remarks():
+        for text in context.remarks():
             progress.message(text)
         progress.message(
             f"{len(read.tables)} tables of {read.tables[0].task.hardware.name}, {rows} "
             f"configurations; {len(read.small)} smaller ones only learnt from"
         )
-        with TrialLog(begun.log_path) as log:
-            if not begun.earlier.n_trials:
+        with TrialLog(context.log_path) as log:
+            if not context.earlier.n_trials:
                 for record in read.provenances:
                     log.provenance(record)
-            search = _Search(cfg, begun, read, log, progress)
+            search = _Search(cfg, context, read, log, progress)
             for fold in folds:
                 search.fold(fold)
 
         summary = summarise(
             search.results,
             workload=cfg.workload.name,
-            model=begun.method.name,
+            model=context.method.name,
             hardware=read.tables[0].task.hardware,
             seed=cfg.seed,
             pretrain_s=search.pretrain_s,
@@ -90,10 +90,10 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         summary.write(folder / "summary.json")
         outside = _outside(search.results, read)
-        _write_replay(folder, config, begun.budget, folds, read, outside)
+        _write_replay(folder, config, context.budget, folds, read, outside)
         done = Run.read(folder)
         write_report(done)
-        begun.tracker.end(done)
+        context.tracker.end(done)
     print_summary(summary, folder)
     print(_said(cfg.hardware.outside, outside, summary.trials))
     return summary
@@ -139,12 +139,12 @@ class _Search:
     def __init__(
         self,
         cfg: DictConfig,
-        begun: Start,
+        context: RunContext,
         read: Tables,
         log: TrialLog,
         progress: Progress,
     ):
-        self._cfg, self._budget, self._earlier = cfg, begun.budget, begun.earlier
+        self._cfg, self._budget, self._earlier = cfg, context.budget, context.earlier
         self._log, self._progress = log, progress
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}

@@ -1,4 +1,4 @@
-"""What every run starts with, live or replayed: its method, what is left to do, where it is told.
+"""What every run starts with, live or replayed: its method, budget, earlier trials, tracker.
 
 A run that was interrupted in a folder goes on there.
 """
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class RunContext:
     """A run as it starts.
 
     Args:
@@ -61,7 +61,7 @@ class Start:
         ]
 
 
-def start(cfg: DictConfig, folder: Path) -> Start:
+def start(cfg: DictConfig, folder: Path) -> RunContext:
     """Opens a run in a folder, which is made if absent; ``fresh`` sets earlier trials aside.
 
     Raises:
@@ -92,7 +92,7 @@ def start(cfg: DictConfig, folder: Path) -> Start:
         name=run_name(cfg.workload.name, method.name, cfg.seed),
         config=config,
     )
-    return Start(config, method, budget, log_path, earlier, tracker)
+    return RunContext(config, method, budget, log_path, earlier, tracker)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dgtl.measure.protocol import Measurer
     from dgtl.methods.base import Tuner
     from dgtl.report.progress import Progress
-    from dgtl.run.start import Start
+    from dgtl.run.start import RunContext
     from dgtl.tvm.measure.local import LocalMeasurer
 
 
@@ -29,14 +29,14 @@ class Tuning:
     """Tunes tasks one after another; every trial is kept, shown and tracked at once.
 
     Args:
-        begun: method, budget, earlier trials and tracker of the run.
+        context: method, budget, earlier trials and tracker of the run.
         log: where trials are kept.
         provenance: id of what they are measured under.
         progress: where they are shown.
         measurer: measures them.
     """
 
-    begun: Start
+    context: RunContext
     log: TrialLog
     provenance: str
     progress: Progress
@@ -52,17 +52,17 @@ class Tuning:
         results = []
         for place, (number, problem) in enumerate(targets, start=1):
             task, space = problem.task, problem.space
-            earlier = self.begun.earlier.trials(task.key)
+            earlier = self.context.earlier.trials(task.key)
             recorded = {trial.config: trial for trial in earlier}
             if not recorded:
                 self.log.task(task, space)
             for trial in earlier:
-                self.begun.tracker.trial(task, trial)
-            missing = max(self.begun.budget.trials - len(recorded), 0)
+                self.context.tracker.trial(task, trial)
+            missing = max(self.context.budget.trials - len(recorded), 0)
             self.progress.task(task.name, place, len(targets), missing)
-            trials = list(recorded.values())[: self.begun.budget.trials]
+            trials = list(recorded.values())[: self.context.budget.trials]
             if missing:
-                tuner = self.begun.method.tuner(problem, np.random.SeedSequence([seed, number]))
+                tuner = self.context.method.tuner(problem, np.random.SeedSequence([seed, number]))
                 trials = self._tuned(problem, tuner, recorded)
             results.append(SourceTask(task, space, tuple(trials)))
         return results
@@ -72,18 +72,18 @@ class Tuning:
             trial = trial.replace(provenance=self.provenance)
             self.log.trial(trial)
             self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
-            self.begun.tracker.trial(problem.task, trial)
+            self.context.tracker.trial(problem.task, trial)
 
-        budget = self.begun.budget
+        budget = self.context.budget
         return tune(problem, tuner, self.measurer, budget, recorded=recorded, on_trial=on_trial)
 
 
-def checked(result: SourceTask, machine: LocalMeasurer, log: TrialLog) -> SourceTask:
-    """The result without wrong trials: the best is checked, then the next until one is right.
+def verify_best(result: SourceTask, machine: LocalMeasurer, log: TrialLog) -> SourceTask:
+    """The result without wrong trials: the best is verify_best, then the next until one is right.
 
     Args:
         result: a tuned task.
-        machine: builds and runs what is checked.
+        machine: builds and runs what is verify_best.
         log: where verdicts are kept.
     """
     trials = list(result.trials)

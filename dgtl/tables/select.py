@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
 
 
-def finder(patterns: Iterable[str] | None) -> Callable[[str], bool]:
+def pattern_matcher(patterns: Iterable[str] | None) -> Callable[[str], bool]:
     """Whether one of the regular expressions of ``workload.tasks`` finds something in a text.
 
     Raises:
@@ -49,7 +49,7 @@ def choose(
     Raises:
         ValueError: no table is left, or a network or an expression is unknown.
     """
-    wanted = finder(patterns)
+    wanted = pattern_matcher(patterns)
     chosen = [table for table in tables if wanted(table.task.key)]
     if networks is not None:
         unknown = set(networks) - {*SHAPES, OTHER}

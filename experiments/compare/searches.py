@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
 
 
-SILENT = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
-"""Choices that do not make another method: told otherwise, or not of its results."""
+RESULT_NEUTRAL_KEYS = ("model", "workload", "seed", "fresh", "cache", "tracking", "hydra")
+"""Settings that do not make another method: shown otherwise, or without effect on its results."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,27 +124,31 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        told = folder / "config" / "overrides.yaml"
-        overrides = [str(o) for o in OmegaConf.load(told)] if told.exists() else []
-        loud = [o for o in overrides if o.lstrip("+~").split("=")[0].split(".")[0] not in SILENT]
-        loud += [o for o in overrides if o.startswith(("model.", "workload.folds="))]
+        path = folder / "config" / "overrides.yaml"
+        overrides = [str(o) for o in OmegaConf.load(path)] if path.exists() else []
+        method_overrides = [
+            o
+            for o in overrides
+            if o.lstrip("+~").split("=")[0].split(".")[0] not in RESULT_NEUTRAL_KEYS
+        ]
+        method_overrides += [o for o in overrides if o.startswith(("model.", "workload.folds="))]
         report = json.loads((folder / "replay.json").read_text())
-        return cls(folder, Summary.read(folder / "summary.json"), report, tuple(loud))
+        return cls(folder, Summary.read(folder / "summary.json"), report, tuple(method_overrides))
 
 
 def read_runs(*folders: Path) -> dict[str, list[Run]]:
     """All finished runs below folders, by the name of their method.
 
-    Runs of one method that were told different things are different methods: what not all runs
-    were told is part of the name.
+    Runs of one method with different settings are different methods: what not all runs have set
+    is part of the name.
 
     Raises:
         ValueError: no runs, or runs of different tables.
     """
     where = ", ".join(map(str, folders))
-    told = {path.parent for folder in folders for path in folder.rglob("replay.json")}
+    replays = {path.parent for folder in folders for path in folder.rglob("replay.json")}
     # A run that was begun anew, and not ended, has no summary.
-    found = sorted(folder for folder in told if (folder / "summary.json").exists())
+    found = sorted(folder for folder in replays if (folder / "summary.json").exists())
     runs = [Run.read(folder) for folder in found]
     if not runs:
         raise ValueError(f"no finished replay in {where}: python run.py hardware=replay ...")

@@ -87,9 +87,9 @@ def predict(
 
 def fingerprint(fold: Fold, settings: dict[str, int]) -> str:
     """Equal where the same is learned from and the same predicted."""
-    told = [[(s.task.key, len(s.trials)) for s in part] for part in (fold.sources, fold.targets)]
+    counts = [[(s.task.key, len(s.trials)) for s in part] for part in (fold.sources, fold.targets)]
     models = [dataclasses.asdict(part) for part in (DGPConfig(), StackConfig())]
-    text = json.dumps([FEATURES_SCHEMA, SCHEMA, models, told, settings], sort_keys=True)
+    text = json.dumps([FEATURES_SCHEMA, SCHEMA, models, counts, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

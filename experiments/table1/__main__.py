@@ -2,7 +2,7 @@
 
     python -m experiments.table1 --budget smoke
     python -m experiments.table1 --networks resnet18 --models dgp,autotvm --seeds 0,1
-    python -m experiments.table1 --budget paper hardware.num_cores=2        # told to every cell
+    python -m experiments.table1 --budget paper hardware.num_cores=2        # for every cell
     python -m experiments.table1 --replay 'hardware.tables=[build/history]' # on recorded GPU tables
     python -m experiments.table1 --replay FOLDER        # of replays that have ended
 
@@ -60,7 +60,7 @@ def read_live(
         if latency_ms(cell) is None:
             remarks.append(f"Timed at the end of its own run, not in turns: {cell.name}.")
         if not cell.complete():
-            remarks.append(f"Told other settings than the campaign would be now: {cell.name}.")
+            remarks.append(f"Has other settings than the campaign would give it now: {cell.name}.")
         runs.append(run)
         outcomes.append(outcome)
     return runs, outcomes, remarks
@@ -91,10 +91,10 @@ def read_recorded(
 
 def _method(run: Run) -> str:
     """What ``model=`` named; a method may call itself otherwise."""
-    told = run.folder / "config" / "hydra.yaml"
-    if not told.exists():
+    path = run.folder / "config" / "hydra.yaml"
+    if not path.exists():
         return run.summary.model
-    return str(OmegaConf.select(OmegaConf.load(told), "hydra.runtime.choices.model"))
+    return str(OmegaConf.select(OmegaConf.load(path), "hydra.runtime.choices.model"))
 
 
 def _so_far(folder: Path) -> str:
@@ -141,16 +141,16 @@ def table1(args: argparse.Namespace) -> int:
         ValueError: a budget that does not exist, folders or runs that cannot be used.
     """
     # The folders of a sweep have settings in their names.
-    folders = [Path(text) for text in args.told if "=" not in text or Path(text).is_dir()]
-    told = [text for text in args.told if Path(text) not in folders]
+    folders = [Path(text) for text in args.settings if "=" not in text or Path(text).is_dir()]
+    settings = [text for text in args.settings if Path(text) not in folders]
     if folders and not args.replay:
         raise ValueError(f"{folders[0]}: folders of runs go with --replay")
     if args.share and args.replay:
         raise ValueError("--share: recorded tables answer every method alike already")
     suffix = "" if args.budget == "default" else f"_{args.budget}"
     if folders:
-        if told:
-            raise ValueError(f"{told[0]}: runs that have ended can be told nothing")
+        if settings:
+            raise ValueError(f"{settings[0]}: runs that have ended take no settings")
         networks = args.networks or list(OmegaConf.load(BUDGETS).replay.networks)
         return _recorded(args, folders, networks, 0, "table1_gpu", "replays that have ended")
     planned = cells(
@@ -159,7 +159,7 @@ def table1(args: argparse.Namespace) -> int:
         networks=args.networks,
         models=args.models,
         seeds=args.seeds,
-        told=told,
+        settings=settings,
         share=args.share,
         root=args.campaign,
     )
@@ -199,7 +199,7 @@ def _seeds(text: str) -> list[int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("told", nargs="*", help="settings of run.py; folders with --replay")
+    parser.add_argument("settings", nargs="*", help="settings of run.py; folders with --replay")
     parser.add_argument("--budget", default="default", help="smoke, default or paper")
     parser.add_argument("--networks", type=_names, help="separated by commas")
     parser.add_argument("--models", type=_names, help="separated by commas")

@@ -39,7 +39,7 @@ class Cell:
         network: what is tuned; ``tables`` for a replay, which searches those of all networks.
         model, seed: by which method and seed.
         folder: where it lies.
-        overrides: what run.py is told, but for the folder.
+        overrides: what run.py is given, but for the folder.
     """
 
     network: str
@@ -53,7 +53,7 @@ class Cell:
         return f"{self.network} {self.model} seed {self.seed}"
 
     def complete(self) -> bool:
-        """Whether it has ended, told the same as now."""
+        """Whether it has ended with the settings it would have now."""
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             config: Any = OmegaConf.to_container(
                 compose("config", list(self.overrides)), resolve=True
@@ -73,7 +73,7 @@ def cells(
     networks: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
-    told: Sequence[str] = (),
+    settings: Sequence[str] = (),
     share: bool = False,
     root: Path = Path("outputs/table1"),
 ) -> list[Cell]:
@@ -84,7 +84,7 @@ def cells(
         replay: on recorded tables instead of this machine: one cell searches all networks.
         networks, models: None for those of the budget.
         seeds: of the runs.
-        told: further overrides of every cell; they win over the budget's.
+        settings: further overrides of every cell; they win over the budget's.
         share: let the live cells of a network answer for each other where configurations are equal.
         root: the campaign lies in a folder of it.
 
@@ -111,7 +111,7 @@ def cells(
                 which += [] if replay else [f"workload={network}"]
                 which += [f"share='{campaign / network}'"] if share else []
                 # Hydra takes the last word on each name.
-                overrides = (*which, *common, *own.models.get(model, []), *told)
+                overrides = (*which, *common, *own.models.get(model, []), *settings)
                 folder = campaign / network / model / str(seed)
                 found.append(Cell(network, model, seed, folder, overrides))
     return found
@@ -132,7 +132,7 @@ def run_cells(
     Args:
         planned: all cells.
         run: runs one and returns 0 if it has ended well; in a process of its own if None.
-        say: told each line.
+        say: called with each line.
 
     Returns:
         The cells that failed.
@@ -192,7 +192,7 @@ def _run(cell: Cell) -> int:
     try:
         return process.wait()
     except KeyboardInterrupt:
-        # The terminal has told the run as well, which ends by itself.
+        # The terminal has interrupted the run as well, which ends by itself.
         process.wait()
         raise
     except BaseException:

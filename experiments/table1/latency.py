@@ -40,7 +40,7 @@ def remeasure(
     Args:
         complete: cells that have ended.
         time_all: run times [s] by method of cells of one network and seed; by a race if None.
-        say: told each line.
+        say: called with each line.
     """
     time_all = _race if time_all is None else time_all
     for group in groups(complete):

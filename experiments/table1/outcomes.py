@@ -143,7 +143,7 @@ def live_outcome(
         run: as read back.
         model: its method, as ``model=`` names it.
         latency_ms: as re-measured; None: the run's own.
-        limit_gflops: of the machine; None: what the run was told.
+        limit_gflops: of the machine; None: what the configuration of the run says.
     """
     summary = run.summary
     own_ms = summary.latency_ms if latency_ms is None else latency_ms

@@ -15,7 +15,7 @@ layer's slowest recorded configuration: a geometric mean must have a value for e
 
 Writes ``tuning_set.csv`` (one row per layer, method and seed), ``tuning_set.md``,
 ``tuning_set.html`` and the curves to ``results/``. Runs of any settings may be given by folder:
-methods are told apart by what only some were told.
+methods are told apart by the settings that only some have.
 """
 
 from __future__ import annotations

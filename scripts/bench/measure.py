@@ -73,7 +73,7 @@ def main() -> None:
     configs = space.space.sample_distinct(rng, args.candidates + cores)
     first, configs = configs[:cores], configs[cores:]
     # Caches stay warm, as TVM's runner leaves them.
-    options = MeasureOptions(quick_factor=args.quick_factor, weights_mb=0.0)
+    options = MeasureOptions(quick_factor=args.quick_factor, cache_flush_mb=0.0)
     print(
         f"{convolution.LAYER.name}, {len(configs)} random configurations, {cores} builders, "
         f"{options}"

@@ -3,10 +3,10 @@
     python scripts/bench/repeatability.py
     python scripts/bench/repeatability.py --candidates 32 --batches 20
 
-Good schedules of a few layers are measured as batches, over and over, by turns with `patience_s` 0
-and its default. Prints, per layer and patience, the root mean square of log2 of a measurement over
-the schedule's fastest timings, the share of measurements more than 1.5 times those, and the seconds
-a batch took. Ends with one line of JSON.
+Good schedules of a few layers are measured as batches, over and over, by turns with
+`throttle_wait_s` 0 and its default. Prints, per layer and patience, the root mean square of log2 of
+a measurement over the schedule's fastest timings, the share of measurements more than 1.5 times
+those, and the seconds a batch took. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def main() -> None:
     found = [f for layer in LAYERS for f in extract(lower(layer.model(0), target), hardware)]
     functions = {f.task: f.mod for f in found if f.task is not None}
     modules = {task.key: mod for task, mod in functions.items()}
-    patience = (0.0, MeasureOptions.patience_s)
+    patience = (0.0, MeasureOptions.throttle_wait_s)
     # However slow, all timings of a schedule are taken.
-    options = [MeasureOptions(patience_s=p, quick_factor=math.inf) for p in patience]
+    options = [MeasureOptions(throttle_wait_s=p, quick_factor=math.inf) for p in patience]
     measurers = [LocalMeasurer(hardware, modules, option) for option in options]
     lines = []
     try:
@@ -64,7 +64,7 @@ def main() -> None:
                 lines.append(
                     {
                         "task": task.key,
-                        "patience_s": waits,
+                        "throttle_wait_s": waits,
                         "rms_log2": round(float(np.sqrt((error[index] ** 2).mean())), 3),
                         "above_1.5": round(float((error[index] > math.log2(1.5)).mean()), 3),
                         "batch_s": round(float(seconds[index].mean()), 2),

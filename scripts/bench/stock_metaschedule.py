@@ -8,7 +8,7 @@ our design spaces and it measures by itself, so that it is no `model=`: `model=m
 search on our spaces, builder, runner and clock; this is the whole of it. Kernels may use as many
 cores as in the run. Each side reports the latency by its own measurement (TVM's: one mean over
 100 ms; ours: the median of three timings) and its wall clock, for TVM from the call on. TVM leaves
-caches warm: its latencies compare with those of a run that was told ``measure.weights_mb=0``.
+caches warm: its latencies compare with those of a run with ``measure.cache_flush_mb=0``.
 
 Where the machine is busy, workers take longer to start than TVM's 30 s limit on a build and all
 candidates fail: ``--build-timeout`` raises it. The last line is JSON.

@@ -56,9 +56,9 @@ def compare(runs: Sequence[Run], counts: Sequence[int | None]) -> None:
     first = runs[0]
     if first.origin is None:
         raise ValueError(f"{first.folder} does not say of which network it is")
-    told = first.origin.config["workload"]
+    workload = first.origin.config["workload"]
     network = lower(
-        networks.load(told["name"], told["seed"], told["path"]),
+        networks.load(workload["name"], workload["seed"], workload["path"]),
         tvm.target.Target(first.hardware.target),
     )
     modules = {f.task.key: f.mod for f in extract(network, first.hardware) if f.task}

@@ -26,7 +26,7 @@ from baselines.xgb_transfer import XGBTransfer
 from dgtl.features.problem import Problem
 from dgtl.methods.dgp import DeepGaussianTransfer
 from dgtl.models.deep_gp.model import DGPConfig
-from dgtl.models.residual_gp.gp import TaskConfig
+from dgtl.models.residual_gp.gp import ResidualGPConfig
 from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig
 from dgtl.search.annealing import AnnealingOptions
@@ -64,7 +64,7 @@ METHODS = {
         rounds=3,
         annealing=SHORT,
         network=NETWORK,
-        stack=StackConfig(trees=FEW, folds=2, task=TaskConfig(steps=30)),
+        stack=StackConfig(trees=FEW, folds=2, task=ResidualGPConfig(steps=30)),
     ),
     "dgp_alone": DeepGaussianTransfer(
         initial_set=1024, rounds=3, annealing=SHORT, network=NETWORK, stack=None
@@ -105,12 +105,12 @@ def test_median_of_five_seeds_beats_random(name: str, prepared) -> None:
 def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(name: str, tmp_path) -> None:
     method, sources = METHODS[name], landscape.sources()
     learned_s = method.prepare_timed(sources, tmp_path, seed=0)
-    assert method.spared_s == 0.0
+    assert method.cached_training_s == 0.0
     again_s = method.prepare_timed(sources, tmp_path, seed=0)
-    assert 0.0 < method.spared_s < learned_s
-    assert again_s > method.spared_s
+    assert 0.0 < method.cached_training_s < learned_s
+    assert again_s > method.cached_training_s
     method.prepare([], tmp_path, seed=0)
-    assert method.spared_s == 0.0
+    assert method.cached_training_s == 0.0
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -86,8 +86,8 @@ def test_methods_are_told_apart_by_what_only_some_were_told(runs, recorded):
     for seed in range(N_SEEDS):
         folder = run(runs, recorded, "oracle", seed, best_first)
         (folder / "config").mkdir()
-        told = ["model=oracle", f"seed={seed}", "model.rounds=2"]
-        (folder / "config" / "overrides.yaml").write_text("".join(f"- {o}\n" for o in told))
+        overrides = ["model=oracle", f"seed={seed}", "model.rounds=2"]
+        (folder / "config" / "overrides.yaml").write_text("".join(f"- {o}\n" for o in overrides))
     assert set(read_runs(runs / "runs")) == {"random", "oracle model.rounds=2"}
 
 

@@ -157,9 +157,9 @@ def test_results_of_the_settings_asked_for_are_shown(history, tmp_path, guess):
 
 
 def test_table_says_by_how_much_a_model_misses_the_trees(history, tmp_path, guess, monkeypatch):
-    told = ["--data", f"toy={history}", "--leave-out", "network", "--seeds", "0", "1"]
+    arguments = ["--data", f"toy={history}", "--leave-out", "network", "--seeds", "0", "1"]
     out = tmp_path / "results"
-    monkeypatch.setattr(sys, "argv", ["rmse", *told, "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", ["rmse", *arguments, "--out", str(out)])
     rmse.main()
     rows = list(csv.DictReader((out / "rmse.csv").open()))
     assert list(rows[0]) == [

@@ -107,17 +107,17 @@ def test_every_budget_composes(tmp_path, budget, replay):
 
 def test_the_paper_budget_is_the_papers(tmp_path):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        told = {
+        settings = {
             cell.model: compose("config", list(cell.overrides))
             for cell in cells("paper", networks=["resnet18"], root=tmp_path)
         }
-    assert told["autotvm"].budget.trials == told["random"].budget.trials == 1000
-    assert told["autotvm"].model.early_stopping == 600
-    assert told["dgp"].budget.trials is None
+    assert settings["autotvm"].budget.trials == settings["random"].budget.trials == 1000
+    assert settings["autotvm"].model.early_stopping == 600
+    assert settings["dgp"].budget.trials is None
 
 
 def test_what_the_command_line_says_wins_over_the_budget(tmp_path):
-    (cell,) = campaign(tmp_path, models=["autotvm"], told=["budget.trials=3"])
+    (cell,) = campaign(tmp_path, models=["autotvm"], settings=["budget.trials=3"])
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         assert compose("config", list(cell.overrides)).budget.trials == 3
 

@@ -33,7 +33,7 @@ def failures_first(source: SourceTask, seed: int) -> list[int]:
     return np.argsort(ok, kind="stable").tolist()
 
 
-def told(folder: Path, *overrides: str) -> None:
+def with_overrides(folder: Path, *overrides: str) -> None:
     (folder / "config").mkdir()
     (folder / "config" / "overrides.yaml").write_text("".join(f"- {o}\n" for o in overrides))
 
@@ -41,11 +41,11 @@ def told(folder: Path, *overrides: str) -> None:
 @pytest.fixture
 def runs(tmp_path, recorded) -> Path:
     for seed in range(N_SEEDS):
-        told(run(tmp_path, recorded, "autotvm", seed, failures_first), f"seed={seed}")
-        told(run(tmp_path, recorded, "dgp", seed, best_first), "model=dgp", CHOSEN)
+        with_overrides(run(tmp_path, recorded, "autotvm", seed, failures_first), f"seed={seed}")
+        with_overrides(run(tmp_path, recorded, "dgp", seed, best_first), "model=dgp", CHOSEN)
         # A folder of its own: the test's folders are named after the model and the seed.
         (tmp_path / "runs" / f"dgp-{seed}").rename(tmp_path / "runs" / f"chosen-{seed}")
-        told(run(tmp_path, recorded, "dgp", seed, other_random), "model=dgp", RANDOM)
+        with_overrides(run(tmp_path, recorded, "dgp", seed, other_random), "model=dgp", RANDOM)
     return tmp_path
 
 
@@ -61,7 +61,7 @@ def test_methods_are_named_by_who_chose_the_tuning_set(runs):
 
 
 def test_methods_without_tuning_sets_play_no_part(runs, recorded):
-    told(run(runs, recorded, "gga", 0, at_random), "model=gga")
+    with_overrides(run(runs, recorded, "gga", 0, at_random), "model=gga")
     methods = named(read_runs(runs / "runs"), "autotvm")
     assert list(methods) == ["autotvm", "dgp, chosen", "dgp, random"]
 

@@ -46,7 +46,7 @@ def run(root: Path, recorded, model: str, seed: int, order, **report) -> Path:
         latency_ms=None,
     )
     summary.write(folder / "summary.json")
-    told = {
+    settings = {
         "tables": [str(root / "tables.jsonl")],
         "hardware": "toy-cpu",
         "min_rows": 1,
@@ -56,7 +56,7 @@ def run(root: Path, recorded, model: str, seed: int, order, **report) -> Path:
         "leave_out": "layer",
         "folds": {"all": [source.task.key for source in recorded]},
     }
-    (folder / "replay.json").write_text(json.dumps({**told, **report}))
+    (folder / "replay.json").write_text(json.dumps({**settings, **report}))
     return folder
 
 

@@ -167,8 +167,8 @@ def test_budget_of_nothing_is_refused(wrong):
     "wrong",
     [
         {"repeats": 0},
-        {"weights_mb": -1.0},
-        {"patience_s": -0.1},
+        {"cache_flush_mb": -1.0},
+        {"throttle_wait_s": -0.1},
         {"min_repeat_ms": 0.0},
         {"build_timeout_s": -1.0},
         {"quick_factor": 0.0},

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from dgtl.models import load_model
 from dgtl.models.deep_gp.model import DGPConfig
-from dgtl.models.residual_gp.gp import Departure, TaskConfig, TaskProcess, conditioned, learn
+from dgtl.models.residual_gp.gp import (
+    ResidualGP,
+    ResidualGPConfig,
+    ResidualPosterior,
+    condition_gaussian,
+    learn,
+)
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.validity import Validity
 from dgtl.models.xgb import XGBConfig
@@ -21,7 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NETWORK = DGPConfig(hidden=2, inducing=24, steps=60, batch=128)
-STACK = StackConfig(XGBConfig(trees=60, rate=0.2, folds=0), folds=3, task=TaskConfig(steps=120))
+STACK = StackConfig(
+    XGBConfig(trees=60, rate=0.2, folds=0), folds=3, task=ResidualGPConfig(steps=120)
+)
 TASKS, ROWS = 6, 40
 
 
@@ -42,9 +50,9 @@ def stacked() -> StackedDGP:
     return model
 
 
-def process(width: int = 2) -> TaskProcess:
+def process(width: int = 2) -> ResidualGP:
     zeros, ones = np.zeros(width), np.ones(width)
-    return TaskProcess(np.arange(width), zeros, ones, ones, 0.5, 0.2, 0.1)
+    return ResidualGP(np.arange(width), zeros, ones, ones, 0.5, 0.2, 0.1)
 
 
 def test_told_after_the_tuning_is_as_good_as_before(stacked: StackedDGP) -> None:
@@ -138,7 +146,7 @@ def test_bad_stack_is_refused(bad: dict[str, float]) -> None:
 def test_learned_process_tells_the_features_that_matter() -> None:
     x, y, task = departures()
     learned = learn(
-        x, y - 5.0 - 2.0 * x[:, 0], task, TaskConfig(steps=150), np.random.SeedSequence(0)
+        x, y - 5.0 - 2.0 * x[:, 0], task, ResidualGPConfig(steps=150), np.random.SeedSequence(0)
     )
     ignored, used, noise = learned.lengthscales
     assert used < 0.5 * min(ignored, noise)
@@ -150,7 +158,7 @@ def test_tasks_of_few_trials_do_not_make_noise_seem_small() -> None:
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(12), 24)
     x, y = rng.normal(size=(len(task), 3)), 0.5 * rng.normal(size=len(task))
-    learned = learn(x, y, task, TaskConfig(steps=150, rows=96), np.random.SeedSequence(0))
+    learned = learn(x, y, task, ResidualGPConfig(steps=150, rows=96), np.random.SeedSequence(0))
     assert learned.noise > 0.5 * learned.variance
 
 
@@ -166,7 +174,7 @@ def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
 
 def test_departure_of_one_trial_is_that_of_a_hand_calculation() -> None:
     """At the trial itself: s / (s + noise) of the residual, and s noise / (s + noise) left."""
-    given_ = Departure(process(), np.zeros((1, 2)), np.array([1.6]))
+    given_ = ResidualPosterior(process(), np.zeros((1, 2)), np.array([1.6]))
     mean, covariance = given_.joint(np.zeros((1, 2)))
     np.testing.assert_allclose(mean, 1.6 * 0.7 / 0.8, rtol=1e-5)
     np.testing.assert_allclose(covariance, 0.7 * 0.1 / 0.8, rtol=1e-4)
@@ -191,7 +199,7 @@ def test_posterior_is_a_covariance_below_the_prior(n: int, m: int, seed: int) ->
 def test_what_is_told_moves_what_goes_with_it() -> None:
     """The first of three came out 1 above its mean; half of that is news of the second."""
     covariance = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
-    mean, left = conditioned(np.zeros(3), covariance, np.array([1.0]))
+    mean, left = condition_gaussian(np.zeros(3), covariance, np.array([1.0]))
     np.testing.assert_allclose(mean, [0.5, 0.0])
     np.testing.assert_allclose(left, [[1.5, 0.0], [0.0, 2.0]])
 
@@ -203,8 +211,8 @@ def test_told_in_two_parts_is_told_at_once(a: int, b: int, rest: int, seed: int)
     n = a + b + rest
     root = rng.normal(size=(n, n))
     mean, covariance, values = rng.normal(size=n), root @ root.T + np.eye(n), rng.normal(size=a + b)
-    at_once = conditioned(mean, covariance, values)
-    in_parts = conditioned(*conditioned(mean, covariance, values[:a]), values[a:])
+    at_once = condition_gaussian(mean, covariance, values)
+    in_parts = condition_gaussian(*condition_gaussian(mean, covariance, values[:a]), values[a:])
     for whole, parts in zip(at_once, in_parts, strict=True):
         np.testing.assert_allclose(parts, whole, rtol=1e-7, atol=1e-7)
 

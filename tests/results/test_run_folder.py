@@ -90,7 +90,7 @@ def test_run_is_complete_for_what_it_was_told(change, complete, tmp_path):
         ({}, []),
         ({"seed": 4}, ["seed"]),
         ({"model": {"stack": None}}, ["model.stack"]),
-        ({"measure": {"repeats": 9, "patience_s": 1.0}}, ["measure.repeats"]),
+        ({"measure": {"repeats": 9, "throttle_wait_s": 1.0}}, ["measure.repeats"]),
         ({"budget": {"trials": 9, "final": 8}}, ["budget.final"]),
         ({"deploy": {"repeats": 9}, "tracking": {"mode": "disabled"}, "fresh": True}, []),
     ],

@@ -88,7 +88,7 @@ def command(*overrides: str) -> list[str]:
         f"budget.tuning_set={TUNING_SET}",
         f"budget.final={FINAL}",
         "measure.min_repeat_ms=1",
-        "measure.patience_s=0.1",
+        "measure.throttle_wait_s=0.1",
         "model.network.steps=20",
         "model.network.inducing=16",
         "model.annealing.chains=8",

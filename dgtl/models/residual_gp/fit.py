@@ -1,4 +1,4 @@
-"""Learning the hyperparameters of `dgp_task.TaskProcess`, with GPflow's kernel and Adam."""
+"""Learning the hyperparameters of `dgp_task.ResidualGP`, with GPflow's kernel and Adam."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from gpflow.keras import tf_keras
 
 from dgtl.models.base import CONSTANT
-from dgtl.models.residual_gp.gp import TaskConfig, TaskProcess
+from dgtl.models.residual_gp.gp import ResidualGP, ResidualGPConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,9 +33,9 @@ def learn(
     features: Array,
     residuals: Array,
     task: NDArray[np.int64],
-    config: TaskConfig,
+    config: ResidualGPConfig,
     seed: np.random.SeedSequence,
-) -> TaskProcess:
+) -> ResidualGP:
     """See `dgp_task.learn`."""
     mean, std = features.mean(axis=0), features.std(axis=0)
     columns = np.flatnonzero(std > CONSTANT * np.maximum(1.0, np.abs(mean)))
@@ -85,7 +85,7 @@ def learn(
             kept = rng.permutation(own)[: config.rows]
             rows[j, : len(kept)], absent[j, : len(kept)] = kept, 0.0
         step(*(tf.constant(part) for part in (inputs[rows], residuals[rows], absent)))
-    return TaskProcess(
+    return ResidualGP(
         columns,
         mean,
         std,

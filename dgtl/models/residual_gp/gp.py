@@ -34,7 +34,7 @@ _JITTER = 1e-6
 
 
 @dataclass(frozen=True)
-class TaskConfig:
+class ResidualGPConfig:
     """How the hyperparameters are learned.
 
     Args:
@@ -52,13 +52,17 @@ class TaskConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "tasks", "rows"):
             if getattr(self, name) < 1:
-                raise ValueError(f"TaskConfig.{name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"ResidualGPConfig.{name} must be at least 1, got {getattr(self, name)}"
+                )
         if not self.learning_rate > 0.0:
-            raise ValueError(f"TaskConfig.learning_rate must be positive: {self.learning_rate}")
+            raise ValueError(
+                f"ResidualGPConfig.learning_rate must be positive: {self.learning_rate}"
+            )
 
 
 @dataclass(frozen=True)
-class TaskProcess:
+class ResidualGP:
     """The prior of departures; variances are of log2 throughput.
 
     Args:
@@ -94,16 +98,16 @@ class TaskProcess:
         matern = (1.0 + s + s * s / 3.0) * np.exp(-s)
         return np.asarray(self.kernel_variance * matern + self.offset_variance)
 
-    def condition(self, features: Array, residuals: Array) -> Departure:
+    def condition(self, features: Array, residuals: Array) -> ResidualPosterior:
         """The departure of a task with log2 residuals [n] at features [n, width]."""
-        return Departure(self, self.scaled(features), residuals)
+        return ResidualPosterior(self, self.scaled(features), residuals)
 
     def save(self, path: Path) -> None:
         """Write the numbers as an npz."""
         np.savez_compressed(path, **dataclasses.asdict(self))
 
     @classmethod
-    def load(cls, path: Path) -> TaskProcess:
+    def load(cls, path: Path) -> ResidualGP:
         """Read what `save` wrote.
 
         Raises:
@@ -124,7 +128,7 @@ class TaskProcess:
             raise ValueError(f"{path}: not a process of departures ({error})") from error
 
 
-def conditioned(mean: Array, covariance: Array, values: Array) -> tuple[Array, Array]:
+def condition_gaussian(mean: Array, covariance: Array, values: Array) -> tuple[Array, Array]:
     """Mean [N - m] and covariance [N - m, N - m] of the last of N normal variables, given others.
 
     Args:
@@ -137,7 +141,7 @@ def conditioned(mean: Array, covariance: Array, values: Array) -> tuple[Array, A
     return mean[m:] + gain @ (values - mean[:m]), covariance[m:, m:] - gain @ covariance[:m, m:]
 
 
-class Departure:
+class ResidualPosterior:
     """Posterior of one task's departure from the source model, noise left out.
 
     Args:
@@ -146,7 +150,7 @@ class Departure:
         residuals: [n] measured less predicted log2 throughput.
     """
 
-    def __init__(self, process: TaskProcess, inputs: Array, residuals: Array) -> None:
+    def __init__(self, process: ResidualGP, inputs: Array, residuals: Array) -> None:
         self._process = process
         self._inputs = inputs
         gram = process.covariance(inputs, inputs)
@@ -182,9 +186,9 @@ def learn(
     features: Array,
     residuals: Array,
     task: NDArray[np.int64],
-    config: TaskConfig,
+    config: ResidualGPConfig,
     seed: np.random.SeedSequence,
-) -> TaskProcess:
+) -> ResidualGP:
     """Hyperparameters that make residuals of source tasks most likely (type II maximum likelihood).
 
     Args:
@@ -196,5 +200,5 @@ def learn(
         seed: of the rows drawn.
     """
     train = importlib.import_module("dgtl.models.residual_gp.fit")
-    process: TaskProcess = train.learn(features, residuals, task, config, seed)
+    process: ResidualGP = train.learn(features, residuals, task, config, seed)
     return process

@@ -104,7 +104,7 @@ def time_network(
     *,
     repeats: int,
     seed: int = 0,
-    patience_s: float = MeasureOptions.patience_s,
+    throttle_wait_s: float = MeasureOptions.throttle_wait_s,
 ) -> NetworkTiming:
     """Runs a built network in a process of its own that has the machine to itself.
 
@@ -114,7 +114,7 @@ def time_network(
         inputs: shape of each input.
         repeats: how often to run it.
         seed: of the random input.
-        patience_s: as in `MeasureOptions`.
+        throttle_wait_s: as in `MeasureOptions`.
     """
     times, outputs = run_alone(
         hardware,
@@ -124,7 +124,7 @@ def time_network(
         dict(inputs),
         repeats,
         seed,
-        patience_s,
+        throttle_wait_s,
     )
     return NetworkTiming(tuple(outputs), tuple(times))
 
@@ -135,7 +135,7 @@ def time_untuned(
     inputs: Mapping[str, tuple[int, ...]],
     *,
     repeats: int = 3,
-    patience_s: float = MeasureOptions.patience_s,
+    throttle_wait_s: float = MeasureOptions.throttle_wait_s,
 ) -> NetworkTiming:
     """The network without any schedule: what TVM does out of the box.
 
@@ -146,7 +146,9 @@ def time_untuned(
         library = Path(folder) / "untuned.so"
         build(network, hardware, library)
         try:
-            return time_network(library, hardware, inputs, repeats=repeats, patience_s=patience_s)
+            return time_network(
+                library, hardware, inputs, repeats=repeats, throttle_wait_s=throttle_wait_s
+            )
         except TimeoutError as error:
             raise ValueError(
                 f"the network without schedules does not run within {NETWORK_TIMEOUT_S:.0f} s: "

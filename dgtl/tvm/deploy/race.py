@@ -124,7 +124,7 @@ def _output() -> np.ndarray:
 
 def _turn() -> list[float]:
     """Times [s] of the runs of one turn; one that others disturbed is taken again."""
-    machine = pace.of_this_process(MeasureOptions.patience_s)
+    machine = pace.of_this_process(MeasureOptions.throttle_wait_s)
     times: list[float] = []
     for _ in range(workers.TRIES):
         machine.wait()

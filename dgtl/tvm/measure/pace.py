@@ -34,19 +34,19 @@ class Pace:
 
     Args:
         work: the fixed piece of work, on all cores.
-        patience_s: longest wait for full speed at a time [s]; 0: none.
+        throttle_wait_s: longest wait for full speed at a time [s]; 0: none.
         clock, sleep: of the machine.
     """
 
     def __init__(
         self,
         work: Callable[[], None],
-        patience_s: float,
+        throttle_wait_s: float,
         clock: Callable[[], float] = time.perf_counter,
         sleep: Callable[[float], None] = time.sleep,
     ):
         self._work, self._clock, self._sleep = work, clock, sleep
-        self._naps = math.ceil(patience_s / NAP_S)
+        self._naps = math.ceil(throttle_wait_s / NAP_S)
         self._fastest_s = math.inf
         for look in range(FIRST_LOOKS if self._naps else 0):
             if look:
@@ -75,9 +75,9 @@ class Pace:
 
 
 @functools.lru_cache(maxsize=1)
-def of_this_process(patience_s: float) -> Pace:
+def of_this_process(throttle_wait_s: float) -> Pace:
     """The pace of a worker, whose kernels use ``TVM_NUM_THREADS`` threads."""
-    return Pace(lambda: _multiplications(int(os.environ["TVM_NUM_THREADS"]))(), patience_s)
+    return Pace(lambda: _multiplications(int(os.environ["TVM_NUM_THREADS"]))(), throttle_wait_s)
 
 
 @functools.cache

@@ -99,12 +99,12 @@ _buffers: dict[tuple[int, int, int, str], tvm.runtime.Tensor] = {}
 _turn = itertools.count()
 
 
-def _arguments(tensors: Tensors, weights_mb: float) -> list[list[tvm.runtime.Tensor]]:
+def _arguments(tensors: Tensors, cache_flush_mb: float) -> list[list[tvm.runtime.Tensor]]:
     """Arguments for run after run, in turn: each with another copy of the weights.
 
     A network passes by all its other weights before it comes back to those of a layer, which by
     then lie in whatever cache holds so much, or in memory. So there are as many copies as fit
-    into ``weights_mb``. Input and output stay where they are, as fresh as the layers before and
+    into ``cache_flush_mb``. Input and output stay where they are, as fresh as the layers before and
     after keep them. What is between them in the arguments counts as weights, an operand that is
     added included.
 
@@ -117,7 +117,7 @@ def _arguments(tensors: Tensors, weights_mb: float) -> list[list[tvm.runtime.Ten
     for key in [k for k in _buffers if (k[0], k[2], k[3]) not in wanted]:
         del _buffers[key]
     own = sum(sizes[i] * np.dtype(tensors[i][1]).itemsize for i in range(1, last))
-    copies = int(min(weights_mb * 2**20, MOST_BYTES) / max(own, 1))
+    copies = int(min(cache_flush_mb * 2**20, MOST_BYTES) / max(own, 1))
     return [
         [
             _buffer(i, copy if 0 < i < last else 0, sizes[i], dtype)._create_view(shape, dtype)
@@ -141,10 +141,10 @@ _Run = Callable[[], None]
 _loaded: dict[str, _Run] = {}
 
 
-def _load(library: str, tensors: Tensors, weights_mb: float) -> _Run:
+def _load(library: str, tensors: Tensors, cache_flush_mb: float) -> _Run:
     """Loads a candidate; each call of what is returned runs it once, with the next arguments."""
     kernel = tvm.runtime.load_module(library)["main"]
-    arguments = _arguments(tensors, weights_mb)
+    arguments = _arguments(tensors, cache_flush_mb)
 
     def run() -> None:
         kernel(*arguments[next(_turn) % len(arguments)])
@@ -160,8 +160,8 @@ def first_timing(
     library: str, tensors: Tensors, options: MeasureOptions, quick_above_s: float
 ) -> Timing:
     """Loads a candidate and times it: its first run alone where that is slow enough."""
-    _loaded[library] = run = _load(library, tensors, options.weights_mb)
-    pace.of_this_process(options.patience_s).wait()
+    _loaded[library] = run = _load(library, tensors, options.cache_flush_mb)
+    pace.of_this_process(options.throttle_wait_s).wait()
     first_s = _seconds(run)
     # A first run includes page faults and waking the threads. Where that matters, repeating costs
     # little; a run as long as a whole timing is one.
@@ -179,8 +179,8 @@ def next_timing(library: str, tensors: Tensors, options: MeasureOptions) -> Timi
     """
     if library not in _loaded:
         # The worker was restarted since the first timing: another candidate crashed it.
-        _loaded[library] = _load(library, tensors, options.weights_mb)
-    machine = pace.of_this_process(options.patience_s)
+        _loaded[library] = _load(library, tensors, options.cache_flush_mb)
+    machine = pace.of_this_process(options.throttle_wait_s)
     seconds = []
     for _ in range(TRIES):
         machine.wait()
@@ -248,7 +248,11 @@ A single timing is of a network too slow for that to matter."""
 
 
 def time_network(
-    library: str, inputs: dict[str, tuple[int, ...]], repeats: int, seed: int, patience_s: float
+    library: str,
+    inputs: dict[str, tuple[int, ...]],
+    repeats: int,
+    seed: int,
+    throttle_wait_s: float,
 ) -> tuple[list[float], list[np.ndarray]]:
     """Run times [s] of a whole network and its outputs on a seeded random input."""
     vm = relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
@@ -264,7 +268,7 @@ def time_network(
         if number % max(repeats // PASSES, 1) == 0:
             if number:
                 time.sleep(APART_S)
-            pace.of_this_process(patience_s).wait()
+            pace.of_this_process(throttle_wait_s).wait()
             warm_s = 0.0
             while repeats > 1 and warm_s < WARM_S:
                 warm_s += _seconds(run)

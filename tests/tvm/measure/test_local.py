@@ -193,8 +193,8 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
     assert len(trial.run_times_s) == 1
 
 
-@pytest.mark.parametrize("weights_mb", [0.0, 0.01, 1.0, 1e9])
-def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(weights_mb, monkeypatch):
+@pytest.mark.parametrize("cache_flush_mb", [0.0, 0.01, 1.0, 1e9])
+def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(cache_flush_mb, monkeypatch):
     """As many copies in turn as come to its size, within limits; input and output stay."""
     seen = []
 
@@ -204,11 +204,11 @@ def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(weights_mb,
 
     monkeypatch.setattr(tvm.runtime, "load_module", lambda path: Library())
     shapes = [((4, 4), "float32"), ((32, 32), "float32"), ((32,), "float32"), ((8,), "float32")]
-    options = MeasureOptions(weights_mb=weights_mb, min_repeat_ms=50.0, patience_s=0.0)
+    options = MeasureOptions(cache_flush_mb=cache_flush_mb, min_repeat_ms=50.0, throttle_wait_s=0.0)
     for library in ("a", "b"):  # the second takes the buffers of the first
         workers.first_timing(library, shapes, options, math.inf)
     inputs, weights, biases, outputs = map(set, zip(*seen, strict=True))
-    copies = max(1, min(int(weights_mb * 2**20 / (4 * 32 * 33)), workers.MOST_COPIES))
+    copies = max(1, min(int(cache_flush_mb * 2**20 / (4 * 32 * 33)), workers.MOST_COPIES))
     assert len(inputs) == len(outputs) == 1
     assert len(weights) == len(biases) == copies
     assert len(set(seen[:copies])) == len(set(seen[-copies:])) == copies

@@ -31,8 +31,8 @@ class Machine:
         self.now += seconds
         self.naps += 1
 
-    def pace(self, patience_s):
-        return Pace(self.work, patience_s, self.clock, self.sleep)
+    def pace(self, throttle_wait_s):
+        return Pace(self.work, throttle_wait_s, self.clock, self.sleep)
 
 
 def test_it_waits_until_full_speed_is_back():
