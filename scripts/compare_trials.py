@@ -2,9 +2,9 @@
 
     python scripts/compare_trials.py BEFORE AFTER [BEFORE AFTER ...]
 
-Each is the folder of a run. Compared are tasks, configurations, stages, outcomes and predictions, in
-their order; what a clock says is left out. A line for each pair says where they part; the exit code
-is 1 if any do.
+Each is the folder of a run. Compared are tasks, configurations, stages, outcomes and predictions,
+in their order; what a clock says is left out. A line for each pair says where they part; the exit
+code is 1 if any do.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def trials_of(folder: Path) -> list[Trial]:
 def same(one: Trial, other: Trial) -> bool:
     """Whether two trials are of the same configuration, with the same outcome and prediction."""
     facts = [(t.task, t.config, t.stage, t.status, t.run_times_s) for t in (one, other)]
-    predicted = [t.predicted_gflops for t in (one, other)]
-    if None in predicted:
-        return facts[0] == facts[1] and predicted[0] == predicted[1]
-    return facts[0] == facts[1] and math.isclose(*predicted, rel_tol=PREDICTION_RTOL)
+    a, b = one.predicted_gflops, other.predicted_gflops
+    if a is None or b is None:
+        return facts[0] == facts[1] and a == b
+    return facts[0] == facts[1] and math.isclose(a, b, rel_tol=PREDICTION_RTOL)
 
 
 def compared(before: Path, after: Path) -> tuple[bool, str]:

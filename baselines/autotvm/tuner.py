@@ -101,7 +101,7 @@ class AutoTVM(Method):
             same = [source for source in sources if source.task.kind == kind]
             if sum(len(source.trials) for source in same) < MIN_RECORDS:
                 continue
-            x = [FeatureMap(s.task, s.space)(_all_configs(s)) for s in same]
+            x = [FeatureMap(s.task, s.space)(s.space.of_trials(s.trials)) for s in same]
             y = [throughput(s.task, s.trials) for s in same]
             self._history[kind] = HistoryModel(
                 trees,
@@ -187,7 +187,3 @@ class AutoTVMTuner(PlannedTuner):
     def _select(self, candidates: Configurations) -> Plan:
         """Which candidates to measure: all, as far as there is room."""
         return Plan(candidates, self._options.plan, "search")
-
-
-def _all_configs(source: SourceTask) -> Configurations:
-    return source.space.parse_all([trial.config for trial in source.trials])

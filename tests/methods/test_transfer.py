@@ -68,7 +68,7 @@ def test_each_choice_observes_what_ran_since_the_model_was_tuned() -> None:
     method, trials = searched(batch=64)
     stages = ["tuning_set"] * 10 + ["search_1"] * 6 + ["search_2"] * 6
     assert [trial.stage for trial in trials] == stages
-    features = PROBLEM.features(SPACE.parse_all([trial.config for trial in trials]))
+    features = PROBLEM.features(SPACE.of_trials(trials))
     ran = np.array([trial.ok for trial in trials])
     gflops = np.array([PROBLEM.gflops(trial) for trial in trials])
     parts = [(0, 0), (10, 10), (10, 14), (16, 16), (16, 20)]
