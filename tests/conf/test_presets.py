@@ -14,6 +14,7 @@ import toys
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from replayed import write
@@ -36,31 +37,36 @@ N_ROWS = 12
 Job = tuple[str, ...]
 
 
-def composed(*overrides: str) -> DictConfig:
+def composed(*overrides: str, hydra: bool = False) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides))
-
-
-def settings(cfg: DictConfig) -> dict[str, Any]:
-    """Of a run, but for its seed."""
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
-    return {name: value for name, value in plain.items() if name != "seed"}
-
-
-def mode(word: str) -> str:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return str(compose("config", [word], return_hydra_config=True).hydra.mode)
+        return compose("config", list(overrides), return_hydra_config=hydra)
 
 
 @functools.cache
+def hydra_of(word: str) -> DictConfig:
+    return composed(word, hydra=True).hydra
+
+
 def jobs(word: str) -> list[Job]:
-    """What Hydra's own sweeper makes of a preset, with its first seed."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        swept = compose("config", [word], return_hydra_config=True).hydra.sweeper.params
+    """What Hydra's own sweeper makes of a preset, but for its seeds; of table 1, one cell."""
+    swept = hydra_of(word).sweeper.params
     lines = [f"{name}={values}" for name, values in swept.items() if name != "seed"]
     overrides = OverridesParser.create().parse_overrides(lines)
     (found,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    if "table1" in word:
+        return [next(tuple(job) for job in found if "model=autotvm" in job)]
     return [tuple(job) for job in found]
+
+
+@functools.cache
+def configurations(word: str) -> list[DictConfig]:
+    """Of every job: composing takes time."""
+    return [composed(word, *job) for job in jobs(word)]
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    found: Any = OmegaConf.to_container(cfg, resolve=True)
+    return found
 
 
 def tiny(word: str, job: Job, folder: Path, tables: Path) -> DictConfig:
@@ -77,12 +83,17 @@ def tiny(word: str, job: Job, folder: Path, tables: Path) -> DictConfig:
         "budget.final=2",
         "budget.rounds=1",
     ]
-    cfg = composed(word, *small, *job)
-    if "network" in cfg.model:
+    if word in DEEP:
         small += [f"model.network.{name}" for name in ("steps=5", "inducing=8", "hidden=2")]
         small += ["model.annealing.chains=4", "model.annealing.steps=5"]
-        cfg = composed(word, *small, *job)
-    return cfg
+        small.append("workload.tasks=[dense_4x16x8]")
+        chosen = hydra_of(word).runtime.choices
+        if chosen["model"] == "dgp":
+            small += [f"model.stack.{name}" for name in ("folds=2", "trees.trees=5")]
+            small.append("model.stack.residual.steps=2")
+        elif chosen["model/map"] == "adam":
+            small.append("model.map.steps=2")
+    return composed(word, *small, *job)
 
 
 @pytest.fixture(scope="module")
@@ -96,37 +107,23 @@ def tables(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_every_job_of_a_preset_makes_its_method(word):
-    for job in jobs(word):
-        cfg = composed(word, *job)
+def test_jobs_of_a_preset_make_methods_that_differ(word):
+    """A setting that its method does not know is an error, one of another value another run."""
+    assert hydra_of(word).mode == (RunMode.MULTIRUN if word in SWEEPS else None)
+    made = []
+    for cfg in configurations(word):
         method = instantiate(cfg.model)
         if isinstance(method, Transfer) and "ablate" in word:
             # So that all are judged at equal trials.
             assert method.planned_trials >= cfg.budget.trials
-
-
-@pytest.mark.parametrize("word", SWEEPS)
-def test_jobs_of_a_sweep_are_runs_of_different_settings(word):
-    """A setting that a method does not look at makes an equal one."""
-    made: list[tuple[Any, dict[str, Any]]] = []
-    for job in jobs(word):
-        cfg = composed(word, *job)
-        rest = settings(cfg)
-        del rest["model"]
-        made.append((instantiate(cfg.model), rest))
-    assert len(made) > 1
-    assert mode(word) == "RunMode.MULTIRUN"
-    for (one, its), (other, others) in itertools.combinations(made, 2):
-        assert (type(one), its) != (type(other), others) or fields(one) != fields(other)
-
-
-def fields(method: Any) -> dict[str, Any]:
-    """Settings of a method, which a dataclass has as its fields."""
-    return {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+        fields = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+        made.append((type(method), fields, {**plain(cfg), "model": None}))
+    assert len(made) > 1 or "table1" in word
+    assert all(one != other for one, other in itertools.combinations(made, 2))
 
 
 def test_no_two_presets_are_equal():
-    made = {word: [settings(composed(word, *job)) for job in jobs(word)] for word in WORDS}
+    made = {word: [plain(cfg) for cfg in configurations(word)] for word in WORDS}
     for one, other in itertools.combinations(WORDS, 2):
         assert made[one] != made[other], f"{one} is {other}"
 
@@ -134,12 +131,9 @@ def test_no_two_presets_are_equal():
 def test_presets_write_into_folders_of_their_own():
     folders = set()
     for word in WORDS:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            hydra = compose("config", [word], return_hydra_config=True).hydra
-        text = OmegaConf.to_container(hydra.sweep, resolve=False)["dir"]
-        folders.add(text.replace("${hydra:runtime.choices.experiment}", word.split("=")[1]))
-    assert len(folders) == len(WORDS)
-    assert all(Path(folder).parent == Path("outputs") for folder in folders)
+        folder = OmegaConf.to_container(hydra_of(word).sweep, resolve=False)["dir"]
+        folders.add(folder.replace("${hydra:runtime.choices.experiment}", word.split("=")[1]))
+    assert folders == {f"outputs/{word.split('=')[1]}" for word in WORDS}
 
 
 def test_every_ablation_is_documented():
@@ -180,9 +174,10 @@ def test_replayed_tables_have_a_budget_of_their_own_and_a_network_the_papers():
     [pytest.param(w, marks=pytest.mark.slow if w in DEEP else ()) for w in REPLAYS],
 )
 def test_a_preset_runs_on_toy_tables(word, tables, tmp_path):
-    summary = replay.run(tiny(word, jobs(word)[-1], tmp_path, tables), tmp_path)
-    # Of table 1, the layers of its networks.
-    assert summary.trials == 4 * (2 if "table1" in word else 4)
+    job = jobs(word)[0 if word in DEEP else -1]
+    summary = replay.run(tiny(word, job, tmp_path, tables), tmp_path)
+    searched = 1 if word in DEEP else 2 if "table1" in word else 4
+    assert summary.trials == 4 * searched
     assert (tmp_path / "report.html").exists()
 
 
