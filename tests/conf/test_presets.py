@@ -69,14 +69,14 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return found
 
 
-def tiny(word: str, job: Job, folder: Path, tables: Path) -> DictConfig:
+def tiny(word: str, job: Job, tables: Path) -> DictConfig:
     """A job on toy tables, so small that it takes seconds; what the job varies stays."""
     small = [
         f"hardware.tables=[{tables}]",
         "hardware.min_rows=8",
         "workload.folds=2",
         "tracking=disabled",
-        f"cache={folder / 'models'}",
+        f"cache={tables.parent / 'models'}",  # what learns alike learns once
         "budget.trials=4",
         "budget.initial_set=256",
         "budget.tuning_set=2",
@@ -175,7 +175,7 @@ def test_replayed_tables_have_a_budget_of_their_own_and_a_network_the_papers():
 )
 def test_a_preset_runs_on_toy_tables(word, tables, tmp_path):
     job = jobs(word)[0 if word in DEEP else -1]
-    summary = replay.run(tiny(word, job, tmp_path, tables), tmp_path)
+    summary = replay.run(tiny(word, job, tables), tmp_path)
     searched = 1 if word in DEEP else 2 if "table1" in word else 4
     assert summary.trials == 4 * searched
     assert (tmp_path / "report.html").exists()
