@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_presets_write_into_folders_of_their_own():
     folders = set()
     for word in WORDS:
         folder = OmegaConf.to_container(hydra_of(word).sweep, resolve=False)["dir"]
-        folders.add(folder.replace("${hydra:runtime.choices.experiment}", word.split("=")[1]))
+        folders.add(folder.replace("${hydra.runtime.choices.experiment}", word.split("=")[1]))
     assert folders == {f"outputs/{word.split('=')[1]}" for word in WORDS}
 
 
@@ -185,7 +186,8 @@ def test_a_preset_runs_on_toy_tables(word, tables, tmp_path):
 def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     """The command line itself, in a folder of the preset, with what varies in the names."""
     command = [sys.executable, str(ROOT / "run.py"), "experiment=ablate_features", "seed=0,1"]
-    command += [f"hardware.tables=[{tables}]", "hardware.min_rows=8", "workload.folds=2"]
+    shutil.copy(tables, tmp_path)
+    command += [f"hardware.tables=[{tables.name}]", "hardware.min_rows=8", "workload.folds=2"]
     command += ["budget.trials=4", "tracking=disabled", "hydra.launcher.n_jobs=1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
