@@ -1,7 +1,6 @@
 """Compares the methods that searched the same recorded tables.
 
-    python run.py -m model=dgp,autotvm,chameleon,gga,xgb_transfer,metaschedule,random \\
-        hardware=replay workload=tables 'seed=range(0,5)'
+    python run.py experiment=compare
     python -m experiments.compare
 
 Prints the table of methods and writes ``compare.csv`` (one row per table, method and seed),
@@ -64,7 +63,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/tables"))
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("outputs/compare"))
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--reference", default="random", help="whom differences are taken to")
     args = parser.parse_args()

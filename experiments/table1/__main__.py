@@ -6,10 +6,11 @@
     python -m experiments.table1 --replay 'hardware.tables=[build/history]' # on recorded GPU tables
     python -m experiments.table1 --replay FOLDER        # of replays that have ended
 
-A campaign is networks x methods x seeds at a budget of ``conf/table1.yaml``; each cell is a run of
-run.py below ``outputs/table1``. It is stopped and started at any time: what is complete is skipped,
-the rest goes on. At the end the networks are timed again, in turns, and ``table1.csv``, ``.md``,
-``.tex``, ``.html`` and the curves are written (``table1_BUDGET`` for other budgets than default).
+A campaign is networks x methods x seeds at a budget, a preset ``conf/experiment/table1_*.yaml``;
+each cell is a run of run.py below ``outputs/table1``. It is stopped and started at any time: what
+is complete is skipped, the rest goes on. At the end the networks are timed again, in turns, and
+``table1.csv``, ``.md``, ``.tex``, ``.html`` and the curves are written (``table1_BUDGET`` for other
+budgets than default).
 ``--report`` writes them from what is there and runs nothing. On recorded tables (``table1_gpu``)
 search time is what the trials cost when they were recorded, and latency the sum of the layers' best
 as often as the network runs them.
@@ -31,7 +32,7 @@ from dgtl.report.progress import duration
 from dgtl.results.run_folder import Run, find_runs
 from experiments.shared.models import models_of
 from experiments.shared.results import made, write_origin
-from experiments.table1.campaign import BUDGETS, cells, run_cells
+from experiments.table1.campaign import BUDGETS, Preset, cells, run_cells
 from experiments.table1.latency import latency_ms, remeasure
 from experiments.table1.outcomes import live_outcome, recorded_outcomes
 from experiments.table1.report import write_all
@@ -158,7 +159,7 @@ def table1(args: argparse.Namespace) -> int:
     if folders:
         if settings:
             raise ValueError(f"{settings[0]}: runs that have ended take no settings")
-        networks = args.networks or list(OmegaConf.load(BUDGETS).replay.networks)
+        networks = args.networks or Preset.read(args.budget, replay=True).networks
         return _recorded(args, folders, networks, 0, "table1_gpu", "replays that have ended")
     planned = cells(
         args.budget,
@@ -173,7 +174,7 @@ def table1(args: argparse.Namespace) -> int:
     about = f"{len(planned)} cells at budget {args.budget}"
     failed = 0 if args.report else len(run_cells(planned))
     if args.replay:
-        networks = args.networks or list(OmegaConf.load(BUDGETS).replay.networks)
+        networks = args.networks or Preset.read(args.budget, replay=True).networks
         there = [c.folder for c in planned if (c.folder / "trials.jsonl").exists()]
         return _recorded(args, there, networks, failed, f"table1_gpu{suffix}", about)
     if not args.report:
@@ -207,7 +208,7 @@ def _seeds(text: str) -> list[int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("settings", nargs="*", help="settings of run.py; folders with --replay")
-    parser.add_argument("--budget", default="default", help="smoke, default or paper")
+    parser.add_argument("--budget", default="default", help=", ".join(BUDGETS))
     parser.add_argument("--networks", type=_names, help="separated by commas")
     parser.add_argument("--models", type=_names, help="separated by commas")
     parser.add_argument("--seeds", type=_seeds, default=[0], help="separated by commas")

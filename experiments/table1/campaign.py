@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[2]
-BUDGETS = ROOT / "conf" / "table1.yaml"
-REPLAY = ("workload=tables", "hardware=replay", "workload.leave_out=network")
+CONF = ROOT / "conf"
+BUDGETS = ("smoke", "default", "paper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Cell:
 
     def complete(self) -> bool:
         """Whether it has ended with the settings it would have now."""
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             config: Any = OmegaConf.to_container(
                 compose("config", list(self.overrides)), resolve=True
             )
@@ -64,6 +64,37 @@ class Cell:
         """What runs it."""
         folder = f"hydra.run.dir='{self.folder}'"
         return [sys.executable, str(ROOT / "run.py"), *self.overrides, folder]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """What ``conf/experiment/table1_*.yaml`` says of a campaign.
+
+    Args:
+        name: of the preset.
+        models: all methods.
+        networks: that are tuned; of a replay, whose recorded layers are searched.
+    """
+
+    name: str
+    models: tuple[str, ...]
+    networks: tuple[str, ...]
+
+    @classmethod
+    def read(cls, budget: str, *, replay: bool) -> Preset:
+        """That of a budget.
+
+        Raises:
+            ValueError: no such budget.
+        """
+        if budget not in BUDGETS:
+            raise ValueError(f"--budget {budget}: choose {', '.join(BUDGETS)}")
+        name = f"table1_{budget}" + "_replay" * replay
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            config = compose("config", [f"experiment={name}"], return_hydra_config=True)
+        swept = config.hydra.sweeper.params
+        networks = config.workload.networks if replay else swept.workload.split(",")
+        return cls(name, tuple(swept.model.split(",")), tuple(networks))
 
 
 def cells(
@@ -80,9 +111,9 @@ def cells(
     """The cells of a campaign, seed by seed, then network by network.
 
     Args:
-        budget: one of ``conf/table1.yaml``.
+        budget: one of `BUDGETS`.
         replay: on recorded tables instead of this machine: one cell searches all networks.
-        networks, models: None for those of the budget.
+        networks, models: None for those of the budget's preset.
         seeds: of the runs.
         settings: further overrides of every cell; they win over the budget's.
         share: let the live cells of a network answer for each other where configurations are equal.
@@ -91,18 +122,13 @@ def cells(
     Raises:
         ValueError: no such budget.
     """
-    conf: Any = OmegaConf.load(BUDGETS)
-    kind = "replay" if replay else "live"
-    if budget not in (known := [name for name in conf.live if name in conf.replay]):
-        raise ValueError(f"--budget {budget}: choose {' or '.join(known)} ({BUDGETS})")
-    own = conf[kind][budget]
-    models = list(conf.models) if models is None else models
-    if networks is None:
-        networks = list(own.get("networks", conf.replay.networks if replay else conf.networks))
+    preset = Preset.read(budget, replay=replay)
+    models = preset.models if models is None else models
+    networks = preset.networks if networks is None else networks
     campaign = root / (budget + "_replay" * replay + "_shared" * share)
-    common = [f"tracking.group=table1-{campaign.name}", *own.all]
+    common = [f"experiment={preset.name}", f"tracking.group=table1-{campaign.name}"]
     if replay:
-        common = [*REPLAY, f"workload.networks=[{','.join(networks)}]", *common]
+        common.append(f"workload.networks=[{','.join(networks)}]")
     found = []
     for seed in seeds:
         for network in ["tables"] if replay else networks:
@@ -111,7 +137,7 @@ def cells(
                 which += [] if replay else [f"workload={network}"]
                 which += [f"share='{campaign / network}'"] if share else []
                 # Hydra takes the last word on each name.
-                overrides = (*which, *common, *own.models.get(model, []), *settings)
+                overrides = (*which, *common, *settings)
                 folder = campaign / network / model / str(seed)
                 found.append(Cell(network, model, seed, folder, overrides))
     return found

@@ -23,7 +23,7 @@ from dgtl.results.summary import summarise
 from dgtl.tables.networks import NETWORKS
 from experiments.table1 import published
 from experiments.table1.__main__ import read_live, read_recorded, write
-from experiments.table1.campaign import BUDGETS, Cell, cells, run_cells, time_left
+from experiments.table1.campaign import BUDGETS, CONF, Cell, Preset, cells, run_cells, time_left
 from experiments.table1.latency import latency_ms, remeasure
 from experiments.table1.outcomes import Outcome, Search
 from experiments.table1.report import FIGURES, record
@@ -46,7 +46,7 @@ def searched(task, latencies_ms, seconds=1.0) -> SourceTask:
 
 def finish(cell: Cell, results, network_ms: float | None = None, *, complete: bool = True) -> None:
     """A cell's folder as its run leaves it."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", list(cell.overrides)), resolve=True)
     cell.folder.mkdir(parents=True, exist_ok=True)
     Origin.now("python run.py", cell.model, config).begin(cell.folder, fresh=False)
@@ -94,11 +94,11 @@ def test_cells_are_ordinary_runs_that_their_settings_know(tmp_path):
         assert f"model={cell.model}" in command
         assert command[-1] == f"hydra.run.dir='{cell.folder}'"
     count = len(cells("default", seeds=[0, 1], root=tmp_path))
-    assert count == 2 * 4 * 7
+    assert count == 2 * 4 * 8
 
 
 @pytest.mark.parametrize("replay", [False, True])
-@pytest.mark.parametrize("budget", ["smoke", "default", "paper"])
+@pytest.mark.parametrize("budget", BUDGETS)
 def test_every_budget_composes(tmp_path, budget, replay):
     networks = ["vgg16"]
     for cell in cells(budget, replay=replay, networks=networks, root=tmp_path):
@@ -106,11 +106,9 @@ def test_every_budget_composes(tmp_path, budget, replay):
 
 
 def test_the_paper_budget_is_the_papers(tmp_path):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        settings = {
-            cell.model: compose("config", list(cell.overrides))
-            for cell in cells("paper", networks=["resnet18"], root=tmp_path)
-        }
+    planned = cells("paper", networks=["resnet18"], root=tmp_path)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        settings = {cell.model: compose("config", list(cell.overrides)) for cell in planned}
     assert settings["autotvm"].budget.trials == settings["random"].budget.trials == 1000
     assert settings["autotvm"].model.early_stopping == 600
     assert settings["dgp"].budget.trials is None
@@ -118,14 +116,14 @@ def test_the_paper_budget_is_the_papers(tmp_path):
 
 def test_what_the_command_line_says_wins_over_the_budget(tmp_path):
     (cell,) = campaign(tmp_path, models=["autotvm"], settings=["budget.trials=3"])
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         assert compose("config", list(cell.overrides)).budget.trials == 3
 
 
 def test_cells_share_what_a_network_cost_only_if_asked_to(tmp_path):
     assert not any("share" in text for cell in campaign(tmp_path) for text in cell.overrides)
     for cell in campaign(tmp_path, share=True):
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             shared = compose("config", list(cell.overrides)).share
         assert cell.folder.parents[1] == Path(shared)
 
@@ -362,7 +360,8 @@ def test_two_runs_of_one_cell_are_refused(tmp_path):
 
 
 def test_default_networks_of_a_replay_are_known_layer_by_layer():
-    assert set(OmegaConf.load(BUDGETS).replay.networks) <= set(NETWORKS)
+    for budget in BUDGETS:
+        assert set(Preset.read(budget, replay=True).networks) <= set(NETWORKS)
 
 
 @pytest.mark.slow

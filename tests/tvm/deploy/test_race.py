@@ -15,7 +15,7 @@ from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy.race import Contender, race
 from dgtl.tvm.workload.networks import load
 from dgtl.tvm.workload.tasks import input_shapes, lower
-from experiments.table1.campaign import BUDGETS, Cell
+from experiments.table1.campaign import CONF, Cell
 from experiments.table1.latency import latency_ms, remeasure
 
 pytestmark = pytest.mark.tvm
@@ -82,7 +82,7 @@ def test_cells_of_a_campaign_race_with_the_networks_that_they_built(hardware, sc
         cell = Cell("tiny", name, 0, folder, (f"model={name}", *chosen))
         folder.mkdir(parents=True)
         shutil.copy(library, folder / "model.so")
-        with initialize_config_dir(str(BUDGETS.parent), version_base="1.3"):
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             config = resolved(compose("config", list(cell.overrides)))
         Origin.now("python run.py", name, config).begin(folder, fresh=False)
         group.append(cell)
