@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from dgtl.core.space import Configurations, DesignSpace, Knob
     from dgtl.features.problem import Problem
 
-SURROGATE = XGBConfig(trees=200, rate=0.1, folds=0)
+SURROGATE = XGBConfig()
 
 
 @dataclasses.dataclass

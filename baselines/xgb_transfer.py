@@ -16,7 +16,6 @@ import numpy as np
 from dgtl.features.dataset import source_data
 from dgtl.methods.transfer import Transfer
 from dgtl.models.base import MIN_ROWS
-from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig, XGBModel
 
 if TYPE_CHECKING:
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
     from dgtl.core.history import SourceTask
 
-TREES = StackConfig().trees
-"""Those below the deep GP of `model=dgp`; no cross-validation, for only the mean is used."""
-
 
 @dataclasses.dataclass
 class XGBTransfer(Transfer):
@@ -37,41 +33,34 @@ class XGBTransfer(Transfer):
 
     Args:
         target_weight: weight of a target trial; a source trial weighs 1.
-        trees: the cost model.
+        trees: the cost model; as those below the deep GP of `model=dgp`.
     """
 
     target_weight: float = 8.0
-    trees: XGBConfig = TREES
+    trees: XGBConfig = dataclasses.field(default_factory=XGBConfig)
 
     name = "xgb_transfer"
-    _source: XGBModel | None = dataclasses.field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.target_weight <= 0:
             raise ValueError(f"{self.name}: target_weight={self.target_weight}: must be positive")
-        self._features: NDArray[np.float32] | None = None
-        self._gflops: NDArray[np.float64] = np.empty(0)
+        self._source_trials = np.empty((0, 0), np.float32), np.empty(0)
 
-    @property
-    def source(self) -> XGBModel | None:
-        return self._source
-
-    def forget(self) -> None:
-        self._features, self._source = None, None
-
-    def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
+    def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> XGBModel:
         """Fits the trees to the sources; they are quick enough not to be kept."""
-        self._features, self._gflops, _ = source_data(sources)
-        self._source = XGBModel(self.trees)
-        self._source.fit(self._features, self._gflops, seed=seed)
+        features, gflops, _ = source_data(sources)
+        self._source_trials = features, gflops
+        model = XGBModel(self.trees)
+        model.fit(features, gflops, seed=seed)
+        return model
 
-    def adapted(
+    def adapt(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
     ) -> XGBModel | None:
         """The model of source and target trials together."""
-        if self._features is not None:
-            source, target = (self._features, self._gflops), (features, gflops)
+        if self.source is not None:
+            source, target = self._source_trials, (features, gflops)
             return XGBModel.pooled(self.trees, source, target, self.target_weight, seed=seed)
         if len(gflops) < MIN_ROWS:
             return None

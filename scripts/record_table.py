@@ -43,7 +43,7 @@ SHARE = 4
 BEST = 8
 """So many of the best are mutated."""
 
-MODEL = XGBConfig(trees=200, rate=0.1, folds=0)
+MODEL = XGBConfig()
 
 LAYERS = [
     *(conv(size, channels, channels) for size, channels in ((56, 64), (28, 128), (14, 256))),

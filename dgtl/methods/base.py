@@ -1,4 +1,4 @@
-"""Methods and tuners, and the one loop that runs them all.
+"""Methods and tuners: what `model=` names, and what proposes configurations.
 
 A `Method` is what `model=` names: it prepares itself once from the sources (a deep GP is trained, a
 history is read) and makes one `Tuner` per task. A tuner proposes configurations and is told how
@@ -67,10 +67,13 @@ class Method(abc.ABC):
     cached_training_s: float = 0.0
 
     @property
-    def planned_trials(self) -> int:
-        """Trials per task where the budget does not say: the deep GP's plan, so that methods
-        compare at equal trials."""
-        return 80
+    def planned_trials(self) -> int | None:
+        """Trials per task that the method plans itself; None: it goes on as long as it may."""
+        return None
+
+    def remarks(self, trials: int) -> list[str]:
+        """What a user who gives each task a budget of ``trials`` may not expect."""
+        return []
 
     def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:  # noqa: B027
         """Once per workload, before any tuning: learn from earlier tasks.

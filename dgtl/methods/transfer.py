@@ -1,15 +1,15 @@
-"""The paper's method: learn from source tasks, carry over to the target, search with the model.
+"""The paper's three stages with any model: learn from source tasks, tune to the target, search.
 
 Sun et al., ICCV 2021, section 3. Stage 1 is `Transfer.prepare`, stages 2 and 3 are `TransferTuner`:
 the tuning set, the model tuned to it, simulated annealing. The schedule is here, the models are in
-subclasses: the deep GP in dgtl/methods/dgp.py, the control in baselines/xgb_transfer.py.
+subclasses: the deep GP in dgp.py and dgp_paper.py, the control in baselines/xgb_transfer.py.
 """
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,27 +21,20 @@ from dgtl.models.validity import Validity
 from dgtl.search.annealing import AnnealingOptions, anneal, untried
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
     from dgtl.core.records import Trial
     from dgtl.core.space import Configurations
     from dgtl.features.problem import Problem
-
-
-class Estimator(Protocol):
-    """What stands in for the hardware: any model with a mean."""
-
-    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Mean [N] of log2 throughput (GFLOPS) at features [N, D]."""
-        ...
+    from dgtl.models import CostModel
 
 
 @dataclasses.dataclass(frozen=True)
-class Told:
+class Observations:
     """What became known of a target since its model was tuned.
 
     Args:
@@ -55,11 +48,35 @@ class Told:
     best_gflops: float | None
 
 
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """What is to run next, in this order.
+
+    Args:
+        configs: configurations [n, K].
+        predicted_gflops: throughput expected of them [n]; NaN without a model.
+    """
+
+    configs: Configurations
+    predicted_gflops: NDArray[np.float64]
+
+    @classmethod
+    def unpredicted(cls, configs: Configurations) -> Batch:
+        """Of configurations that no model chose."""
+        return cls(configs, np.full(len(configs), np.nan))
+
+    def split(self, n: int) -> tuple[Batch, Batch]:
+        """The first ``n``, and the rest."""
+        first = Batch(self.configs[:n], self.predicted_gflops[:n])
+        return first, Batch(self.configs[n:], self.predicted_gflops[n:])
+
+
 ANNEALING = AnnealingOptions(steps=100, temperature=0.1)
-"""Short and cool, for the chains start where predictions are good already: docs/findings.md."""
+"""Short and cool, for the chains start where predictions are good already: docs/decisions."""
 
 STARTS_TRIED = 0.25
-"""Share of the chains that start at the best trials; the others start at the best predictions."""
+"""Fraction of the chains that start at the best trials; the others start at the best predictions.
+"""
 
 
 @dataclasses.dataclass
@@ -73,6 +90,10 @@ class Transfer(Method):
         final: top predictions of a search that are run.
         rounds: how often to tune the model and search; 1 is the paper's.
         annealing: the search.
+
+    Attributes:
+        source: the model of the source tasks; None if there was nothing to learn from.
+        validity: which configurations run at all; None likewise.
     """
 
     initial_set: int = 4096
@@ -97,56 +118,59 @@ class Transfer(Method):
                 f"{self.name}: initial_set={self.initial_set} is smaller than "
                 f"tuning_set={self.tuning_set}"
             )
+        self.source: CostModel | None = None
         self.validity: Validity | None = None
 
     @property
     def planned_trials(self) -> int:
         return self.tuning_set + self.rounds * self.final
 
-    @property
-    @abc.abstractmethod
-    def source(self) -> Estimator | None:
-        """The model of the source tasks; None if there was nothing to learn from."""
+    def remarks(self, trials: int) -> list[str]:
+        """Says where a budget of ``trials`` and the plan differ."""
+        plan = f"a tuning set of {self.tuning_set} and {self.rounds} x {self.final}"
+        if trials < self.planned_trials:
+            return [f"budget.trials={trials} ends before the plan does: {plan} trials"]
+        if trials > self.planned_trials:
+            return [
+                f"budget.trials={trials} is more than the plan, {plan} trials: "
+                "budget.tuning_set, budget.final and budget.rounds make it longer"
+            ]
+        return []
 
     def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
         """Stage 1: learns from the sources which configurations run, and how fast.
 
         See `Method.prepare`; too few trials leave the method without a source.
         """
-        self.validity = None
-        self.forget()
+        self.source, self.validity, self.cached_training_s = None, None, 0.0
         if sum(len(source.ok_trials) for source in sources) >= MIN_SOURCE_ROWS:
             self.validity = Validity(*source_outcomes(sources), seed=seed)
-            self.learn(sources, cache, seed)
+            self.source = self.fit_source(sources, cache, seed)
 
     @abc.abstractmethod
-    def forget(self) -> None:
-        """Drops what was learned from earlier sources."""
+    def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> CostModel:
+        """The model of the sources, fitted, or loaded from the cache."""
 
     @abc.abstractmethod
-    def learn(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
-        """Fits the model of the sources, or loads it from the cache."""
-
-    @abc.abstractmethod
-    def adapted(
+    def adapt(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
-    ) -> Estimator | None:
+    ) -> CostModel | None:
         """The model tuned to all trials of the target so far; None if they are too few."""
 
-    def shortlist(self, n: int) -> int:
-        """How many candidates `choose` wants to see where ``n`` are to be run."""
+    def shortlist_size(self, n: int) -> int:
+        """How many candidates `select_batch` wants to see where ``n`` are to be run."""
         return n
 
-    def portion(self, n: int) -> int:
-        """How many of a search's ``n`` trials `choose` settles before it is told how they did."""
+    def subbatch_size(self, n: int) -> int:
+        """How many of a search's ``n`` trials are settled before their outcome is looked at."""
         return n
 
-    def choose(
+    def select_batch(
         self,
-        model: Estimator,
+        model: CostModel,
         features: NDArray[np.float32],
         n: int,
-        told: Told,
+        observed: Observations,
         rng: np.random.Generator,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Which ``n`` of the candidates [N, D] to run, in the order of running: the first ones.
@@ -155,7 +179,7 @@ class Transfer(Method):
             model: of the target.
             features: of candidates, by falling score.
             n: how many.
-            told: what was run since the model was tuned, and the best of all.
+            observed: what was run since the model was tuned, and the best of all.
             rng: for methods that sample.
 
         Returns:
@@ -164,33 +188,13 @@ class Transfer(Method):
         first = np.arange(min(n, len(features)))
         return first, model.predict_mean(features[first])
 
-    def score(self, model: Estimator, features: NDArray[np.float32]) -> NDArray[np.float64]:
+    def score(self, model: CostModel, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """What candidates [N, D] are ranked by: expected log2 throughput, and whether they run."""
         mean = model.predict_mean(features)
         return mean if self.validity is None else mean + self.validity.penalty(features)
 
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)
-
-
-@dataclasses.dataclass
-class _Plan:
-    """What is left of a stage.
-
-    Args:
-        model: as it was tuned when the stage began; None: the first candidates are run.
-        candidates: not run yet, by falling score [N, K].
-        left: how many more of them are to run; no more than there are.
-        begin: number of the stage's first trial.
-    """
-
-    model: Estimator | None
-    candidates: Configurations
-    left: int
-    begin: int
-
-    def __post_init__(self) -> None:
-        self.left = min(self.left, len(self.candidates))
 
 
 class TransferTuner:
@@ -206,92 +210,107 @@ class TransferTuner:
     def __init__(self, method: Transfer, problem: Problem, seed: np.random.SeedSequence):
         self._method = method
         self._problem = problem
-        self._rng = np.random.default_rng(stream(seed, 0))
         self._search_rng = np.random.default_rng(stream(seed, 1))
         self._model_seed = int(stream(seed, 2).generate_state(1)[0])
+        self._initial_set = problem.space.sample_distinct(
+            np.random.default_rng(stream(seed, 0)), method.initial_set
+        )
         self._trials: list[Trial] = []
-        self._initial_set = problem.space.sample_distinct(self._rng, method.initial_set)
-        self._plan: _Plan | None = None
-        self._queue = self._initial_set[:0]
-        self._predicted_gflops = np.empty(0)
-        self._round = 0
+        self._batches = self._stages()
+        self._pending = Batch.unpredicted(self._initial_set[:0])
         self.stage = "tuning_set"
-        self.predicted_gflops = np.empty(0)
+        self.predicted_gflops = self._pending.predicted_gflops
 
     def ask(self, n: int) -> Configurations:
-        """The next ``n`` of what the stage has to run; a new search once that is empty."""
-        if len(self._queue) == 0:
-            self._refill()
-        batch, self._queue = self._queue[:n], self._queue[n:]
-        self.predicted_gflops, self._predicted_gflops = np.split(
-            self._predicted_gflops, [len(batch)]
-        )
-        return batch
+        """The next ``n`` of the batch at hand; of the next one once that is empty."""
+        if len(self._pending.configs) == 0:
+            self._pending = next(self._batches, self._pending)
+        batch, self._pending = self._pending.split(n)
+        self.predicted_gflops = batch.predicted_gflops
+        return batch.configs
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._trials += trials
 
-    def _refill(self) -> None:
-        """Chooses what to run next, in the plan of the stage or in that of a new search."""
-        if self._plan is None:
-            self._plan = self._tuning_set()
-        elif self._plan.left == 0 and self._round < self._method.rounds:
-            self._round += 1
-            self.stage = f"search_{self._round}"
-            self._plan = self._search()
-        plan, method = self._plan, self._method
-        if plan.model is None:
-            chosen, log2_gflops = np.arange(plan.left), np.full(plan.left, np.nan)
-        else:
-            # A tuning set is chosen at once: it is there to teach the model, not to win.
-            n = plan.left if self._round == 0 else method.portion(plan.left)
-            features = self._problem.features(plan.candidates)
-            configs, gflops = self._ran(plan.begin)
-            best = best_trial(self._trials)
-            best_gflops = None if best is None else self._problem.gflops(best)
-            told = Told(self._problem.features(configs), gflops, best_gflops)
-            chosen, log2_gflops = method.choose(plan.model, features, n, told, self._search_rng)
-        plan.left -= len(chosen)
-        self._queue, self._predicted_gflops = plan.candidates[chosen], np.exp2(log2_gflops)
-        plan.candidates = np.delete(plan.candidates, chosen, axis=0)
+    def _stages(self) -> Iterator[Batch]:
+        """Every batch in turn; each is asked for when all trials before it have been told."""
+        yield self._tuning_set()
+        for number in range(1, self._method.rounds + 1):
+            self.stage = f"search_{number}"
+            yield from self._search()
 
-    def _tuning_set(self) -> _Plan:
-        method = self._method
-        source = method.source
+    def _tuning_set(self) -> Batch:
+        """Stage 2: which of the initial set to run.
+
+        All at once: a tuning set is there to teach the model, not to win.
+        """
+        method, source = self._method, self._method.source
         if source is None or method.tuning_set_by == "random":
-            return _Plan(None, self._initial_set, method.tuning_set, 0)
-        shortlist = method.shortlist(method.tuning_set)
-        return _Plan(source, self._ranked(source)[:shortlist], method.tuning_set, 0)
+            return Batch.unpredicted(self._initial_set[: method.tuning_set])
+        candidates = self._ranked(source)[: method.shortlist_size(method.tuning_set)]
+        batch, _ = self._selected(source, candidates, method.tuning_set, since=0)
+        return batch
 
-    def _search(self) -> _Plan:
+    def _search(self) -> Iterator[Batch]:
+        """Stage 3: the model tuned to all trials so far, annealing, and its winners to run."""
         space, method = self._problem.space, self._method
-        configs, gflops = self._ran(0)
-        model = method.adapted(self._problem.features(configs), gflops, self._model_seed)
-        seen = {trial.config for trial in self._trials}
         begin = len(self._trials)
+        tried = {trial.config for trial in self._trials}
+        configs, gflops = self._ran(since=0)
+        model = method.adapt(self._problem.features(configs), gflops, self._model_seed)
         if model is None:
-            candidates = space.parse_all(untried(space, self._search_rng, method.final, seen))
-            return _Plan(None, candidates, method.final, begin)
-        tried = configs[np.argsort(-gflops, kind="stable")]
-        tried = tried[: round(STARTS_TRIED * method.annealing.chains)]
-        found, _ = anneal(
+            keys = untried(space, self._search_rng, method.final, tried)
+            yield Batch.unpredicted(space.parse_all(keys))
+            return
+        fastest = configs[np.argsort(-gflops, kind="stable")]
+        fastest = fastest[: round(STARTS_TRIED * method.annealing.chains)]
+        candidates, _ = anneal(
             space,
             lambda batch: method.score(model, self._problem.features(batch)),
             self._search_rng,
-            top=method.shortlist(method.final),
+            top=method.shortlist_size(method.final),
             options=method.annealing,
-            start=np.concatenate([tried, self._ranked(model)])[: method.annealing.chains],
-            exclude=seen,
+            start=np.concatenate([fastest, self._ranked(model)])[: method.annealing.chains],
+            exclude=tried,
         )
-        return _Plan(model, found, method.final, begin)
+        left = method.final
+        while left > 0 and len(candidates) > 0:
+            n = method.subbatch_size(min(left, len(candidates)))
+            batch, candidates = self._selected(model, candidates, n, since=begin)
+            left -= n
+            yield batch
 
-    def _ranked(self, model: Estimator) -> Configurations:
+    def _selected(
+        self, model: CostModel, candidates: Configurations, n: int, *, since: int
+    ) -> tuple[Batch, Configurations]:
+        """``n`` of the candidates, and those that are left.
+
+        Args:
+            model: tuned to the trials before number ``since``.
+            candidates: by falling score [N, K].
+            n: how many.
+            since: the first trial that the model has not seen.
+        """
+        configs, gflops = self._ran(since)
+        best = best_trial(self._trials)
+        observed = Observations(
+            self._problem.features(configs),
+            gflops,
+            None if best is None else self._problem.gflops(best),
+        )
+        features = self._problem.features(candidates)
+        rows, log2_gflops = self._method.select_batch(
+            model, features, n, observed, self._search_rng
+        )
+        return Batch(candidates[rows], np.exp2(log2_gflops)), np.delete(candidates, rows, axis=0)
+
+    def _ranked(self, model: CostModel) -> Configurations:
         """The initial set by falling score."""
         scores = self._method.score(model, self._problem.features(self._initial_set))
         return self._initial_set[np.argsort(-scores, kind="stable")]
 
-    def _ran(self, begin: int) -> tuple[Configurations, NDArray[np.float64]]:
-        """Configurations [m, K] and throughput [m] of what ran, from trial number ``begin`` on."""
-        ran = [trial for trial in self._trials[begin:] if trial.ok]
+    def _ran(self, since: int) -> tuple[Configurations, NDArray[np.float64]]:
+        """Configurations [m, K] and throughput [m] of what ran, from trial number ``since`` on."""
+        ran = [trial for trial in self._trials[since:] if trial.ok]
         configs = self._problem.space.parse_all([trial.config for trial in ran])
         return configs, np.array([self._problem.gflops(trial) for trial in ran])

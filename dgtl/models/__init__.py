@@ -1,8 +1,8 @@
 """Cost models: predict the throughput of a configuration from its features.
 
-One protocol (`dgtl.models.base.CostModel`), two models: the deep Gaussian process of the paper
-(`dgtl.models.deep_gp.model.DeepGP`) and the gradient-boosted trees it is compared with
-(`dgtl.models.xgb.XGBModel`). Import each from its own module: this package stays light.
+One protocol (`dgtl.models.base.CostModel`), three models: the deep Gaussian process of the paper
+(`deep_gp`), gradient-boosted trees (`xgb`), and both stacked with a residual GP for each task
+(`stacked`, `residual_gp`). Import each from its own module: this package stays light.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from dgtl.models.base import CostModel, Prediction, read_config
+from dgtl.models.base import CostModel, Prediction, StoredModel, read_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-__all__ = ["CostModel", "Prediction", "load_model"]
+__all__ = ["CostModel", "Prediction", "StoredModel", "load_model"]
 
 _KINDS = {
     "dgp": ("dgtl.models.deep_gp.model", "DeepGP"),
@@ -30,8 +30,8 @@ _KINDS = {
 }
 
 
-def load_model(folder: Path) -> CostModel:
-    """Read whichever model `CostModel.save` wrote to `folder`.
+def load_model(folder: Path) -> StoredModel:
+    """Read whichever model `StoredModel.save` wrote to `folder`.
 
     Raises:
         ValueError: `folder` holds no model, one of an unknown kind, or a damaged one.
@@ -40,5 +40,5 @@ def load_model(folder: Path) -> CostModel:
     if kind not in _KINDS:
         raise ValueError(f"{folder}: unknown kind of model {kind!r}; known: {sorted(_KINDS)}")
     module, name = _KINDS[kind]
-    model: CostModel = getattr(importlib.import_module(module), name).load(folder)
+    model: StoredModel = getattr(importlib.import_module(module), name).load(folder)
     return model

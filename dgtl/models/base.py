@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SCHEMA = 4
+SCHEMA = 5
 """Rises with what a kept model consists of, or predicts; a reader refuses any other."""
 
 MIN_ROWS = 8
@@ -49,27 +49,28 @@ class Prediction:
 
 
 class CostModel(Protocol):
-    """Predicts throughput from features.
+    """Predicts throughput from features: what stands in for the hardware in a search.
 
     A cost model never sees failed trials: callers leave them out, and validity is modelled apart.
+    How a model is fitted is its own business (some must be told which rows are of one task).
     """
 
-    def fit(self, features: ArrayLike, gflops: ArrayLike, *, seed: int) -> None:
-        """Learn from features [N, D] and throughput [N] in GFLOPS; same seed, same model.
-
-        Raises:
-            ValueError: wrong shapes, too few rows, values not finite, throughput not positive.
-        """
-        ...
-
     def predict(self, features: ArrayLike) -> Prediction:
-        """Predict features [N, D].
+        """Predictive distribution of new trials at features [N, D].
 
         Raises:
             ValueError: wrong width or values not finite.
             RuntimeError: the model was never fitted.
         """
         ...
+
+    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Mean [N] of log2 throughput alone, as `predict` has it but faster: a search's score."""
+        ...
+
+
+class StoredModel(CostModel, Protocol):
+    """A cost model of source tasks, which is worth keeping."""
 
     def save(self, folder: Path) -> None:
         """Write the fitted model to `folder`, which is created if need be."""

@@ -3,9 +3,9 @@
 Trees predict a layer they have never seen better than a deep GP does; the deep GP knows what trees
 cannot say, how predictions move together. So the trees' prediction is one more input of the deep GP
 (in training out of fold, so that it is as good as it will be on a new task), the two are averaged,
-and what is still wrong is a process of its own for each task (`dgp_task`). The trees of all folds
-predict together with those of all layers: each has missed other layers, so that their mean errs
-less. docs/findings.md says what each part is worth on tasks left out.
+and what is still wrong is a Gaussian process of its own for each task (`residual_gp`). The trees of
+all folds predict together with those of all layers: each has missed other layers, so that their
+mean errs less. docs/decisions says what each part is worth on tasks left out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from dgtl.core.folds import assign_folds
 from dgtl.models.base import (
     MIN_ROWS,
     MIN_SOURCE_ROWS,
@@ -32,7 +33,6 @@ from dgtl.models.residual_gp.gp import (
     ResidualGPConfig,
     ResidualPosterior,
     condition_gaussian,
-    learn,
 )
 from dgtl.models.xgb import XGBConfig, XGBModel
 
@@ -50,26 +50,26 @@ class StackConfig:
 
     Args:
         trees: the trees below it.
-        folds: parts into which source layers are dealt for the trees' out-of-fold prediction; with
-            those of all layers there is one ensemble of trees more.
-        share: of the deep GP in the mean; the rest is the trees'.
-        task: how the process of departures is learned.
+        folds: of source layers, for the trees' out-of-fold prediction; with those of all layers
+            there is one ensemble of trees more.
+        dgp_weight: of the deep GP in the mean; the rest is the trees'.
+        residual: how the residual GP is learned.
     """
 
-    trees: XGBConfig = field(default_factory=lambda: XGBConfig(trees=200, rate=0.1, folds=0))
+    trees: XGBConfig = field(default_factory=XGBConfig)
     folds: int = 5
-    share: float = 0.5
-    task: ResidualGPConfig = field(default_factory=ResidualGPConfig)
+    dgp_weight: float = 0.5
+    residual: ResidualGPConfig = field(default_factory=ResidualGPConfig)
 
     def __post_init__(self) -> None:
         if self.folds < 2:
             raise ValueError(f"StackConfig.folds must be at least 2, got {self.folds}")
-        if not 0.0 <= self.share <= 1.0:
-            raise ValueError(f"StackConfig.share must be in [0, 1], got {self.share}")
+        if not 0.0 <= self.dgp_weight <= 1.0:
+            raise ValueError(f"StackConfig.dgp_weight must be in [0, 1], got {self.dgp_weight}")
 
 
 class StackedDGP:
-    """A cost model of trees, a deep GP above them, and departures of tasks.
+    """A cost model of trees, a deep GP above them, and residual GPs of tasks.
 
     See `dgtl.models.base.CostModel`; `fit` must be told which rows belong together.
     """
@@ -79,18 +79,18 @@ class StackedDGP:
         self.stack = stack
         self._trees = XGBModel(stack.trees)
         self._deep = DeepGP(network)
-        self._process: ResidualGP | None = None
+        self._residual: ResidualGP | None = None
 
     @property
-    def process(self) -> ResidualGP:
-        """The prior of departures.
+    def residual(self) -> ResidualGP:
+        """The prior of task residuals.
 
         Raises:
             RuntimeError: the model was never fitted.
         """
-        if self._process is None:
+        if self._residual is None:
             raise RuntimeError("this StackedDGP was never fitted")
-        return self._process
+        return self._residual
 
     @property
     def width(self) -> int:
@@ -124,7 +124,9 @@ class StackedDGP:
         self._trees = XGBModel.mean_of([*trees, self._boosted(x, np.exp2(y), seeds[0])])
         self._deep = DeepGP(self.network)
         self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
-        self._process = learn(x, y - unseen, task, self.stack.task, task_seed)
+        from dgtl.models.residual_gp.fit import fit_residual_gp
+
+        self._residual = fit_residual_gp(x, y - unseen, task, self.stack.residual, task_seed)
 
     def _out_of_fold(
         self,
@@ -136,11 +138,12 @@ class StackedDGP:
     ) -> tuple[list[XGBModel], Array]:
         """Trees of each fold, and the prediction [N] of every row by those who miss its layer.
 
-        Where too few rows are left without a fold's layers, rows are dealt instead of layers.
+        Where too few rows are left without a fold's layers, rows are assigned instead of layers.
         """
-        fold_of = self._dealt(np.unique(layer, return_inverse=True)[1], fold_seed)
+        fold_of = assign_folds(layer, self.stack.folds, np.random.default_rng(fold_seed))
         if len(x) - np.bincount(fold_of).max() < MIN_ROWS:
-            fold_of = self._dealt(np.arange(len(x)), fold_seed)
+            rows = np.arange(len(x))
+            fold_of = assign_folds(rows, self.stack.folds, np.random.default_rng(fold_seed))
         predicted = np.empty(len(x))
         trees = []
         for fold in range(int(fold_of.max()) + 1):
@@ -148,13 +151,6 @@ class StackedDGP:
             trees.append(self._boosted(x[~held], gflops[~held], seed))
             predicted[held] = trees[-1].predict_mean(x[held])
         return trees, predicted
-
-    def _dealt(self, group: NDArray[np.int64], seed: np.random.SeedSequence) -> NDArray[np.int64]:
-        """Fold [N] of every row; groups [N], counted from 0, stay together."""
-        count = int(group.max()) + 1
-        folds = min(self.stack.folds, count)
-        dealt: NDArray[np.int64] = np.random.default_rng(seed).permutation(count) % folds
-        return dealt[group]
 
     def _boosted(self, x: Array, gflops: Array, seed: int) -> XGBModel:
         trees = XGBModel(self.stack.trees)
@@ -164,7 +160,7 @@ class StackedDGP:
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution at features [N, D] of a task that nothing is known of."""
         mean = self.predict_mean(features)
-        return Prediction(mean, np.full(len(mean), self.process.variance**0.5))
+        return Prediction(mean, np.full(len(mean), self.residual.variance**0.5))
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone.
@@ -175,7 +171,8 @@ class StackedDGP:
         x = check_features(features)
         by_trees = self._trees.predict_mean(x)
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
-        return (1.0 - self.stack.share) * by_trees + self.stack.share * by_deep
+        weight = self.stack.dgp_weight
+        return (1.0 - weight) * by_trees + weight * by_deep
 
     def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
         """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
@@ -188,16 +185,16 @@ class StackedDGP:
         """
         x, y = check_trials(features, gflops, min_rows=0)
         residuals = y - self.predict_mean(x) if len(y) else y
-        return TunedDGP(self, self.process.condition(x, residuals))
+        return TunedDGP(self, self.residual.condition(x, residuals))
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
         folder = Path(folder)
-        process = self.process
+        residual = self.residual
         folder.mkdir(parents=True, exist_ok=True)
         self._trees.save(folder / "trees")
         self._deep.save(folder / "deep")
-        process.save(folder / "task.npz")
+        residual.save(folder / "residual.npz")
         write_config(folder, _KIND, {"stack": dataclasses.asdict(self.stack)})
 
     @classmethod
@@ -211,10 +208,8 @@ class StackedDGP:
         content = read_config(folder, _KIND)
         try:
             stack = dict(content["stack"])
-            stack["trees"], stack["task"] = (
-                XGBConfig(**stack["trees"]),
-                ResidualGPConfig(**stack["task"]),
-            )
+            stack["trees"] = XGBConfig(**stack["trees"])
+            stack["residual"] = ResidualGPConfig(**stack["residual"])
             config = StackConfig(**stack)
         except (KeyError, TypeError) as error:
             raise ValueError(
@@ -224,49 +219,49 @@ class StackedDGP:
         model = cls(deep.config, config)
         model._deep = deep
         model._trees = XGBModel.load(folder / "trees")
-        model._process = ResidualGP.load(folder / "task.npz")
+        model._residual = ResidualGP.load(folder / "residual.npz")
         return model
 
 
 class TunedDGP:
-    """A source model with the departure of one task. Made by `StackedDGP.adapt`.
+    """A source model with the residual of one task. Made by `StackedDGP.adapt`.
 
     Args:
         source: the source model.
-        departure: of the task.
+        residual: posterior of the task.
         trees: fitted to source and target trials together; they are wrong in other places.
-        share: of these trees in the mean.
+        pooled_fraction: of these trees in the mean.
     """
 
     def __init__(
         self,
         source: StackedDGP,
-        departure: ResidualPosterior,
+        residual: ResidualPosterior,
         trees: XGBModel | None = None,
-        share: float = 0.0,
+        pooled_fraction: float = 0.0,
     ) -> None:
         self._source = source
-        self._departure = departure
+        self._residual = residual
         self._trees = trees
-        self._share = share
+        self._pooled_fraction = pooled_fraction
 
-    def averaged(self, trees: XGBModel, share: float) -> TunedDGP:
-        """This model with ``share`` of ``trees`` in its mean."""
-        return TunedDGP(self._source, self._departure, trees, share)
+    def averaged(self, trees: XGBModel, pooled_fraction: float) -> TunedDGP:
+        """This model with ``pooled_fraction`` of ``trees`` in its mean."""
+        return TunedDGP(self._source, self._residual, trees, pooled_fraction)
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
         x = check_features(features)
-        variance = self._departure.variance(x) + self._source.process.noise
+        variance = self._residual.variance(x) + self._source.residual.noise
         return Prediction(self.predict_mean(x), np.sqrt(variance))
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone."""
         x = check_features(features)
-        return self._with_trees(x, self._source.predict_mean(x) + self._departure.mean(x))
+        return self._with_trees(x, self._source.predict_mean(x) + self._residual.mean(x))
 
     def joint(
-        self, features: ArrayLike, told: tuple[ArrayLike, ArrayLike] | None = None
+        self, features: ArrayLike, observed: tuple[ArrayLike, ArrayLike] | None = None
     ) -> tuple[Array, Array]:
         """Mean [N] and covariance [N, N] of log2 throughput of new trials, noise included.
 
@@ -275,20 +270,24 @@ class TunedDGP:
 
         Args:
             features: of the new trials [N, D].
-            told: trials made after the tuning, features [m, D] and throughput [m] in GFLOPS.
+            observed: trials made after the tuning, features [m, D] and throughput [m] in GFLOPS.
 
         Raises:
             ValueError: data that cannot be learned from.
         """
         x = check_features(features)
-        later, y = check_trials(*told, min_rows=0) if told is not None else (x[:0], np.empty(0))
+        later, y = (
+            check_trials(*observed, min_rows=0) if observed is not None else (x[:0], np.empty(0))
+        )
         x = np.concatenate([later, x])
-        moved, covariance = self._departure.joint(x)
-        covariance[np.diag_indices_from(covariance)] += self._source.process.noise
+        moved, covariance = self._residual.joint(x)
+        covariance[np.diag_indices_from(covariance)] += self._source.residual.noise
         mean = self._with_trees(x, self._source.predict_mean(x) + moved)
         return condition_gaussian(mean, covariance, y)
 
     def _with_trees(self, x: Array, mean: Array) -> Array:
         if self._trees is None:
             return mean
-        return (1.0 - self._share) * mean + self._share * self._trees.predict_mean(x)
+        return (
+            1.0 - self._pooled_fraction
+        ) * mean + self._pooled_fraction * self._trees.predict_mean(x)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import xgboost
 
+from dgtl.core.folds import assign_folds
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
 
 if TYPE_CHECKING:
@@ -36,18 +37,15 @@ class XGBConfig:
         trees: rounds of boosting.
         depth: most splits from root to leaf.
         rate: shrinkage of each tree.
-        subsample: share of the rows each tree sees.
-        folds: parts of the cross-validation that measures the error of prediction; 0 leaves it
-            out, and the error on the training data, which is too small, stands in.
+        subsample: fraction of the rows each tree sees.
         nthread: threads that fit; 0: as many as OpenMP may use. A prediction takes one: a search
             asks for a hundred rows at a time, over which threads mostly wait.
     """
 
-    trees: int = 600
+    trees: int = 200
     depth: int = 6
-    rate: float = 0.03
+    rate: float = 0.1
     subsample: float = 0.8
-    folds: int = 3
     nthread: int = 0
 
     def __post_init__(self) -> None:
@@ -57,19 +55,27 @@ class XGBConfig:
         for name in ("rate", "subsample"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"XGBConfig.{name} must be in (0, 1], got {getattr(self, name)}")
-        if self.folds < 0 or self.folds == 1:
-            raise ValueError(f"XGBConfig.folds must be 0 or at least 2, got {self.folds}")
 
 
 class XGBModel:
     """A cost model of boosted trees. See `dgtl.models.base.CostModel`.
 
-    The standard deviation is the same everywhere: the weighted root mean square of the residuals
-    of cross-validation.
+    The standard deviation is the same everywhere: the weighted root mean square of residuals.
+
+    Args:
+        config: of the trees.
+        error_folds: parts of the cross-validation whose residuals count; 0: those on the training
+            data, which are too small but cost nothing, where only the mean is wanted.
+
+    Raises:
+        ValueError: one fold, or fewer than none.
     """
 
-    def __init__(self, config: XGBConfig) -> None:
+    def __init__(self, config: XGBConfig, *, error_folds: int = 0) -> None:
+        if error_folds < 0 or error_folds == 1:
+            raise ValueError(f"XGBModel: error_folds={error_folds} must be 0 or at least 2")
         self.config = config
+        self._error_folds = error_folds
         self._booster: xgboost.Booster | None = None
         self._std = math.nan
 
@@ -102,10 +108,10 @@ class XGBModel:
 
         self._booster = self._boost(x, y, w, tree_seed)
         residual = y - self._raw(self._booster, x)
-        if self.config.folds:
-            fold = np.arange(len(y)) % self.config.folds
-            np.random.default_rng(fold_seed).shuffle(fold)
-            for i in range(self.config.folds):
+        if self._error_folds:
+            rows = np.arange(len(y))
+            fold = assign_folds(rows, self._error_folds, np.random.default_rng(fold_seed))
+            for i in range(self._error_folds):
                 held = fold == i
                 booster = self._boost(x[~held], y[~held], w[~held], tree_seed)
                 residual[held] = y[held] - self._raw(booster, x[held])

@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
-from dgtl.methods.transfer import Transfer
 from dgtl.results.run_folder import Origin, changed
 from dgtl.tracking.tracker import Tracker, run_name
 
@@ -49,16 +48,7 @@ class RunContext:
 
     def remarks(self) -> list[str]:
         """What a user of these settings may not expect."""
-        method, trials = self.method, self.budget.trials
-        if not isinstance(method, Transfer) or trials == method.planned_trials:
-            return []
-        plan = f"a tuning set of {method.tuning_set} and {method.rounds} x {method.final}"
-        if trials < method.planned_trials:
-            return [f"budget.trials={trials} ends before the plan does: {plan} trials"]
-        return [
-            f"budget.trials={trials} is more than the plan, {plan} trials: budget.tuning_set, "
-            "budget.final and budget.rounds make it longer"
-        ]
+        return self.method.remarks(self.budget.trials)
 
 
 def start(cfg: DictConfig, folder: Path) -> RunContext:
@@ -76,8 +66,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
             "aside, hydra.run.dir=FOLDER leaves them alone"
         )
     method: Method = instantiate(cfg.model)
-    planned = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
-    budget = Budget(planned, cfg.budget.batch)
+    budget = Budget(_trials(cfg, method), cfg.budget.batch)
     folder.mkdir(parents=True, exist_ok=True)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     if cfg.fresh and log_path.exists():
@@ -93,6 +82,16 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
         config=config,
     )
     return RunContext(config, method, budget, log_path, earlier, tracker)
+
+
+def _trials(cfg: DictConfig, method: Method) -> int:
+    """Trials per task; where nothing says, those of the budget's plan: methods compare at equal
+    trials."""
+    if cfg.budget.trials is not None:
+        return int(cfg.budget.trials)
+    if method.planned_trials is not None:
+        return method.planned_trials
+    return int(cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

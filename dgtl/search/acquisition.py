@@ -9,26 +9,24 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-
 CANDIDATES = 256
 """Best scores among which a batch is chosen: their covariance takes a megabyte, milliseconds."""
-
 
 SAMPLES = 4096
 """Joint samples of the candidates' throughput; with 512 the first pick is a draw of lots."""
 
 
-def expected_best(
+def greedy_qei(
     mean: NDArray[np.float64],
     covariance: NDArray[np.float64],
-    runs: NDArray[np.float64],
+    p_feasible: NDArray[np.float64],
     n: int,
-    best: float | None,
+    incumbent: float | None,
     rng: np.random.Generator,
     *,
     first: int = 0,
 ) -> NDArray[np.int64]:
-    """Candidates whose best is expected to be highest, chosen one by one: greedy batch improvement.
+    """Candidates whose best is expected to be highest, chosen one by one: greedy q-EI.
 
     The expectation of max is submodular, so the greedy choice reaches at least 1 - 1/e of the best
     possible, and every prefix of the order is as good. By Monte Carlo, as in Wilson et al. (NeurIPS
@@ -37,9 +35,9 @@ def expected_best(
     Args:
         mean: [N] of log2 throughput.
         covariance: [N, N] of log2 throughput.
-        runs: [N] probability that a candidate runs at all.
+        p_feasible: [N] probability that a candidate runs at all.
         n: how many to choose.
-        best: log2 throughput of the best so far; None if there is none.
+        incumbent: log2 throughput of the best so far; None if there is none.
         rng: draws the samples.
         first: so many of the first candidates are chosen already.
 
@@ -48,19 +46,19 @@ def expected_best(
     """
     root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
     log2 = mean + rng.standard_normal((SAMPLES, len(mean))) @ root.T
-    level = mean.max() if best is None else max(best, mean.max())
-    worth = np.exp2(log2 - level)
-    worth *= rng.random(worth.shape) < runs
-    reached = np.full(SAMPLES, 0.0 if best is None else 2.0 ** (best - level))
+    level = mean.max() if incumbent is None else max(incumbent, mean.max())
+    samples = np.exp2(log2 - level)
+    samples *= rng.random(samples.shape) < p_feasible
+    best = np.full(SAMPLES, 0.0 if incumbent is None else 2.0 ** (incumbent - level))
     chosen: list[int] = []
-    open_ = np.ones(len(mean), dtype=bool)
+    available = np.ones(len(mean), dtype=bool)
     for place in range(min(n, len(mean))):
         row = place
         if place >= first:
-            gain = np.maximum(worth, reached[:, None]).mean(axis=0)
-            gain[~open_] = -np.inf
-            row = int(np.argmax(gain))
-        open_[row] = False
+            expected = np.maximum(samples, best[:, None]).mean(axis=0)
+            expected[~available] = -np.inf
+            row = int(np.argmax(expected))
+        available[row] = False
         chosen.append(row)
-        reached = np.maximum(reached, worth[:, row])
+        best = np.maximum(best, samples[:, row])
     return np.array(chosen, dtype=np.int64)

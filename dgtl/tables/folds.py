@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgtl.core.folds import assign_folds
 from dgtl.tables.networks import OTHER, SHAPES, networks_of
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Fold:
 
 
 def layer_folds(read: Tables, targets: Sequence[SourceTask], n: int | None) -> list[Fold]:
-    """Layers dealt into ``n`` folds, one per layer if None; tables of one shape stay together.
+    """Layers in ``n`` folds, one per layer if None; tables of one shape stay together.
 
     The folds are those of all tables to search, whichever are ``targets``. With one fold, targets
     learn from the small tables alone.
@@ -44,11 +45,10 @@ def layer_folds(read: Tables, targets: Sequence[SourceTask], n: int | None) -> l
     n = len(shapes) if n is None else min(n, len(shapes))
     if n < 1:
         raise ValueError(f"workload.folds={n}: at least 1")
-    # Dealt at random, since neighbours in the order of shapes are alike.
-    dealt = np.random.default_rng(0).permutation(len(shapes)) % n
+    fold_of = dict(zip(shapes, assign_folds(shapes, n, np.random.default_rng(0)), strict=True))
     folds = []
     for number in range(n):
-        left_out = {shape for shape, fold in zip(shapes, dealt, strict=True) if fold == number}
+        left_out = {shape for shape, fold in fold_of.items() if fold == number}
         own = tuple(t for t in targets if t.task.shape_key in left_out)
         sources = tuple(t for t in (*read.tables, *read.small) if t.task.shape_key not in left_out)
         if own and not sources:

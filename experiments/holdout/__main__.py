@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgtl.core.folds import assign_folds
 from dgtl.core.history import SHIPPED, SourceTask, subset
 from dgtl.features.loop_nest import FeatureMap
 from dgtl.tables.read import BENCH, read_tables
@@ -27,11 +28,9 @@ if TYPE_CHECKING:
 
 
 def folds(sources: Sequence[SourceTask], count: int, seed: int = 0) -> list[list[SourceTask]]:
-    """Sources dealt to ``count`` folds; those of one shape (any number of cores) stay together."""
-    shapes = sorted({source.task.shape_key for source in sources})
-    order = np.random.default_rng(seed).permutation(len(shapes))
-    fold_of = {shapes[shape]: place % count for place, shape in enumerate(order)}
-    return [[s for s in sources if fold_of[s.task.shape_key] == k] for k in range(count)]
+    """Sources in ``count`` folds; those of one shape (any number of cores) stay together."""
+    fold_of = assign_folds([s.task.shape_key for s in sources], count, np.random.default_rng(seed))
+    return [[s for s, own in zip(sources, fold_of, strict=True) if own == k] for k in range(count)]
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def main() -> None:
         shapes = {s.task.shape_key for s in held}
         known = subset([s for s in sources if s.task.shape_key not in shapes], args.trials, 0)
         learned = Learned(known, args.steps, args.seed)
-        for name in ("xgb", "dgp_alone", "dgp"):
+        for name in ("xgb", "dgp_paper", "dgp"):
             for source in held:
                 x, y = FeatureMap(source.task, source.space)(source.configs()), source.gflops()
                 found.setdefault(name, []).append(

@@ -7,17 +7,18 @@ rows of the same features, and the scores of a prediction.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
-from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dgtl.core.folds import assign_folds
 from dgtl.features.dataset import layers_of, source_data
+from dgtl.models.base import Prediction, check_features
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.xgb import XGBModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from dgtl.core.history import SourceTask
+    from dgtl.models import CostModel
 
 EXACT_ROWS = 1000
 """Rows of the exact GP, whose cost is cubic in them."""
@@ -44,21 +46,13 @@ TOPS = (1, 10, 16)
 
 MODELS = {
     "dgp": "deep GP stacked on trees: model=dgp",
-    "dgp_alone": "deep GP",
+    "dgp_paper": "deep GP alone: model=dgp_paper",
     "gp_one_layer": "the same with one layer: a sparse variational GP",
     "gp_exact": f"exact GP on {EXACT_ROWS:,} rows",
     "xgb": "boosted trees: model=xgb_transfer",
     "mean": "mean of deep GP and boosted trees, each fitted alone",
 }
 """What each model is, by name."""
-
-
-class Predictor(Protocol):
-    """Anything that was fitted."""
-
-    def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
-        """Mean [N] of log2 throughput (GFLOPS) at features [N, D]."""
-        ...
 
 
 class ExactGP:
@@ -80,8 +74,14 @@ class ExactGP:
         self._model = make_pipeline(StandardScaler(), process)
         self._model.fit(x[rows], np.log2(y[rows]))
 
+    def predict(self, features: ArrayLike) -> Prediction:
+        """Predictive distribution at features [N, D]."""
+        mean, std = self._model.predict(check_features(features), return_std=True)
+        return Prediction(np.asarray(mean), np.asarray(std))
+
     def predict_mean(self, features: ArrayLike) -> NDArray[np.float64]:
-        return np.asarray(self._model.predict(np.asarray(features, dtype=np.float64)))
+        """Mean [N] of log2 throughput alone."""
+        return np.asarray(self._model.predict(check_features(features)))
 
 
 class Learned:
@@ -97,7 +97,7 @@ class Learned:
         self._features, self._gflops, self._owner = source_data(sources)
         self._layer = layers_of(sources)[self._owner]
         self._steps, self._seed = steps, seed
-        self._fitted: dict[str, Predictor] = {}
+        self._fitted: dict[str, CostModel] = {}
 
     @functools.cached_property
     def factor(self) -> float:
@@ -107,9 +107,10 @@ class Learned:
         squares on the sources, all layers weighing the same, each predicted by trees that were
         fitted to the others; the same for every model.
         """
-        folds = GroupKFold(min(FOLDS, len(np.unique(self._layer))))
+        fold = assign_folds(self._layer, FOLDS, np.random.default_rng(self._seed))
         products, squares = [], []
-        for known, held in folds.split(self._features, groups=self._layer):
+        for number in np.unique(fold):
+            known, held = fold != number, fold == number
             trees = XGBModel(StackConfig().trees)
             trees.fit(self._features[known], self._gflops[known], seed=self._seed)
             median, actual = np.exp2(trees.predict_mean(self._features[held])), self._gflops[held]
@@ -122,13 +123,13 @@ class Learned:
     def predict(self, model: str, features: ArrayLike) -> NDArray[np.float64]:
         """Mean [N] of log2 throughput at features [N, D]."""
         if model == "mean":
-            parts = [self.predict(part, features) for part in ("dgp_alone", "xgb")]
+            parts = [self.predict(part, features) for part in ("dgp_paper", "xgb")]
             return np.mean(parts, axis=0)
         if model not in self._fitted:
             self._fitted[model] = self._fit(model)
         return self._fitted[model].predict_mean(features)
 
-    def _fit(self, model: str) -> Predictor:
+    def _fit(self, model: str) -> CostModel:
         data, seed, network = (self._features, self._gflops), self._seed, DGPConfig
         if model == "gp_exact":
             return ExactGP(*data, seed)

@@ -48,7 +48,7 @@ def main() -> None:
     import numpy as np
 
     from dgtl.models.deep_gp.layers import Network, tf
-    from dgtl.models.deep_gp.model import DeepGP, DGPConfig, MapConfig, limit_threads
+    from dgtl.models.deep_gp.model import ClosedFormMAP, DeepGP, DGPConfig, limit_threads
 
     limit_threads(arguments.threads)
     config = DGPConfig()
@@ -90,7 +90,7 @@ def main() -> None:
         print(f"{size:>16}" + "".join(f" {ms:>10.3f}" for ms in times.values()))
         figures |= {f"{name}_{size}_ms": round(ms, 3) for name, ms in times.items()}
 
-    prior = MapConfig()
+    prior = ClosedFormMAP()
     tuning = trials(64)
     figures["adapt_64_ms"] = round(median_ms(lambda: model.adapt(*tuning, prior, seed=0), 5), 2)
     print(f"adapt to 64 trials, closed form: {figures['adapt_64_ms']} ms")

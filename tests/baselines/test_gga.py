@@ -15,7 +15,7 @@ from dgtl.core.space import DesignSpace, Knob
 from dgtl.features.problem import Problem
 from dgtl.models.xgb import XGBConfig
 
-FEW = XGBConfig(trees=30, rate=0.3, folds=0)
+FEW = XGBConfig(trees=30, rate=0.3, nthread=1)
 extents = st.integers(1, 48)
 
 

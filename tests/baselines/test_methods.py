@@ -24,7 +24,8 @@ from baselines.metaschedule.tuner import MetaSchedule
 from baselines.random_search import RandomSearch
 from baselines.xgb_transfer import XGBTransfer
 from dgtl.features.problem import Problem
-from dgtl.methods.dgp import DeepGaussianTransfer
+from dgtl.methods.dgp import DGP
+from dgtl.methods.dgp_paper import PaperDGP
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.residual_gp.gp import ResidualGPConfig
 from dgtl.models.stacked import StackConfig
@@ -41,7 +42,7 @@ CONF = Path(__file__).parents[2] / "conf" / "model"
 BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}
 
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
-FEW = XGBConfig(trees=60, rate=0.2, folds=0)
+FEW = XGBConfig(trees=60, rate=0.2, nthread=1)
 NETWORK = DGPConfig(hidden=4, inducing=32, steps=60, batch=128)
 AGENT = {"episodes": 64, "steps": 120, "side_by_side": 64}
 METHODS = {
@@ -59,16 +60,14 @@ METHODS = {
     "ga": GGA(history=False, surrogate=False),
     "metaschedule": MetaSchedule(population=256),
     "xgb_transfer": XGBTransfer(initial_set=1024, rounds=3, annealing=SHORT, trees=FEW),
-    "dgp": DeepGaussianTransfer(
+    "dgp": DGP(
         initial_set=1024,
         rounds=3,
         annealing=SHORT,
         network=NETWORK,
-        stack=StackConfig(trees=FEW, folds=2, task=ResidualGPConfig(steps=30)),
+        stack=StackConfig(trees=FEW, folds=2, residual=ResidualGPConfig(steps=30)),
     ),
-    "dgp_alone": DeepGaussianTransfer(
-        initial_set=1024, rounds=3, annealing=SHORT, network=NETWORK, stack=None
-    ),
+    "dgp_paper": PaperDGP(initial_set=1024, rounds=3, annealing=SHORT, network=NETWORK),
 }
 TRIALS = 160
 
@@ -101,7 +100,7 @@ def test_median_of_five_seeds_beats_random(name: str, prepared) -> None:
     assert median(landscape.best(trials) for trials in runs) > random_best(n)
 
 
-@pytest.mark.parametrize("name", ["dgp", "dgp_alone"])
+@pytest.mark.parametrize("name", ["dgp", "dgp_paper"])
 def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(name: str, tmp_path) -> None:
     method, sources = METHODS[name], landscape.sources()
     learned_s = method.prepare_timed(sources, tmp_path, seed=0)

@@ -113,7 +113,7 @@ def test_every_model_learns_and_the_mean_is_of_two(sources):
     for predicted in found.values():
         assert predicted.shape == (len(data),)
         assert np.isfinite(predicted).all()
-    assert found["mean"] == pytest.approx((found["dgp_alone"] + found["xgb"]) / 2)
+    assert found["mean"] == pytest.approx((found["dgp_paper"] + found["xgb"]) / 2)
     assert len({tuple(predicted) for predicted in found.values()}) == len(MODELS)
     for model in ("gp_exact", "xgb"):
         assert Learned(sources[1:5], 5, 0).predict(model, data) == pytest.approx(found[model])

@@ -9,21 +9,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.methods.dgp import DeepGaussianTransfer
+from dgtl.methods.dgp import DGP
 from dgtl.models import load_model
-from dgtl.models.cache import _keep
+from dgtl.models.cache import keep
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
-from dgtl.search.acquisition import expected_best
+from dgtl.search.acquisition import greedy_qei
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def choose(mean, covariance, n, runs=None, best=None, seed=0):
+def choose(mean, covariance, n, p_feasible=None, incumbent=None, seed=0):
     mean = np.asarray(mean, dtype=float)
-    runs = np.ones(len(mean)) if runs is None else np.asarray(runs)
+    p_feasible = np.ones(len(mean)) if p_feasible is None else np.asarray(p_feasible)
     rng = np.random.default_rng(seed)
-    return expected_best(mean, np.asarray(covariance), runs, n, best, rng)
+    return greedy_qei(mean, np.asarray(covariance), p_feasible, n, incumbent, rng)
 
 
 def test_certain_candidates_come_by_their_mean() -> None:
@@ -38,13 +38,13 @@ def test_a_twin_of_what_is_chosen_waits() -> None:
     assert choose([1.0, 0.99, 0.6], covariance, 3).tolist() == [0, 2, 1]
 
 
-def test_what_seldom_runs_waits() -> None:
-    assert choose([2.0, 1.5], 0.01 * np.eye(2), 2, runs=[0.1, 1.0]).tolist() == [1, 0]
+def test_what_seldom_p_feasible_waits() -> None:
+    assert choose([2.0, 1.5], 0.01 * np.eye(2), 2, p_feasible=[0.1, 1.0]).tolist() == [1, 0]
 
 
 def test_what_cannot_beat_the_best_so_far_gives_way_to_what_may() -> None:
     covariance = np.diag([1e-6, 4.0])
-    assert choose([1.0, 0.0], covariance, 1, best=3.0) == [1]
+    assert choose([1.0, 0.0], covariance, 1, incumbent=3.0) == [1]
     assert choose([1.0, -3.0], covariance, 1) == [0]
 
 
@@ -52,7 +52,7 @@ def test_what_is_chosen_already_counts() -> None:
     """The first candidate is taken, so that its twin waits."""
     covariance = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     rng = np.random.default_rng(0)
-    found = expected_best(np.array([1.0, 0.9, 0.6]), covariance, np.ones(3), 2, None, rng, first=1)
+    found = greedy_qei(np.array([1.0, 0.9, 0.6]), covariance, np.ones(3), 2, None, rng, first=1)
     assert found.tolist() == [0, 2]
 
 
@@ -73,7 +73,7 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
     model = DeepGP(DGPConfig(hidden=2, inducing=8, steps=5))
     model.fit(x, np.exp2(x[:, 0]), seed=0)
     for _ in range(2):
-        _keep(model, tmp_path / "cache" / "dgp-1", 1.0)
+        keep(model, tmp_path / "cache" / "dgp-1", 1.0)
     assert [p.name for p in (tmp_path / "cache").iterdir()] == ["dgp-1"]
     kept = load_model(tmp_path / "cache" / "dgp-1")
     np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
@@ -82,13 +82,13 @@ def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"top_share": 1.5},
-        {"refit": -1.0},
-        {"refit_share": 2.0},
-        {"spread": 2.0},
-        {"feedback": -1},
+        {"greedy_fraction": 1.5},
+        {"pooled_target_weight": -1.0},
+        {"pooled_fraction": 2.0},
+        {"covariance_scale": 2.0},
+        {"update_every": -1},
     ],
 )
 def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):
-        DeepGaussianTransfer(**bad)
+        DGP(**bad)

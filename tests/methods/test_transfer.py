@@ -12,7 +12,7 @@ from dgtl.core.records import Status
 from dgtl.features.problem import Problem
 from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import Budget, tune
-from dgtl.methods.transfer import Told, Transfer
+from dgtl.methods.transfer import Observations, Transfer
 
 TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)
@@ -28,41 +28,40 @@ class LastColumns:
 
 
 @dataclasses.dataclass
-class Portioned(Transfer):
-    """Chooses four at a time and remembers what it was told."""
+class InSubbatches(Transfer):
+    """Runs four at a time and remembers its observations."""
 
-    name = "portioned"
-    source = LastColumns()
+    name = "in_subbatches"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.told: list[Told] = []
+        self.source = LastColumns()
+        self.observed: list[Observations] = []
 
-    def forget(self) -> None:
-        pass
-
-    def learn(self, sources, cache, seed) -> None:
-        pass
-
-    def adapted(self, features, gflops, seed):
+    def fit_source(self, sources, cache, seed):
         return self.source
 
-    def portion(self, n: int) -> int:
+    def adapt(self, features, gflops, seed):
+        return self.source
+
+    def subbatch_size(self, n: int) -> int:
         return min(n, 4)
 
-    def choose(self, model, features, n, told, rng):
-        self.told.append(told)
-        return super().choose(model, features, n, told, rng)
+    def select_batch(self, model, features, n, observed, rng):
+        self.observed.append(observed)
+        return super().select_batch(model, features, n, observed, rng)
 
 
-def searched(batch: int, trials=TRIALS, **changes) -> tuple[Portioned, list]:
-    method = Portioned(**{"initial_set": 64, "tuning_set": 10, "final": 6, "rounds": 2} | changes)
+def searched(batch: int, trials=TRIALS, **changes) -> tuple[InSubbatches, list]:
+    method = InSubbatches(
+        **{"initial_set": 64, "tuning_set": 10, "final": 6, "rounds": 2} | changes
+    )
     tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
     budget = Budget(method.planned_trials, batch)
     return method, tune(PROBLEM, tuner, ReplayMeasurer.of(trials), budget)
 
 
-def test_each_choice_is_told_what_ran_since_the_model_was_tuned() -> None:
+def test_each_choice_observes_what_ran_since_the_model_was_tuned() -> None:
     method, trials = searched(batch=64)
     stages = ["tuning_set"] * 10 + ["search_1"] * 6 + ["search_2"] * 6
     assert [trial.stage for trial in trials] == stages
@@ -70,21 +69,23 @@ def test_each_choice_is_told_what_ran_since_the_model_was_tuned() -> None:
     ran = np.array([trial.ok for trial in trials])
     gflops = np.array([PROBLEM.gflops(trial) for trial in trials])
     parts = [(0, 0), (10, 10), (10, 14), (16, 16), (16, 20)]
-    assert len(method.told) == len(parts)
+    assert len(method.observed) == len(parts)
     assert not ran.all()
-    for told, (begin, end) in zip(method.told, parts, strict=True):
+    for observed, (begin, end) in zip(method.observed, parts, strict=True):
         since = np.flatnonzero(ran[:end])
-        assert told.best_gflops == (gflops[since].max() if len(since) else None)
+        assert observed.best_gflops == (gflops[since].max() if len(since) else None)
         since = since[since >= begin]
-        np.testing.assert_array_equal(told.gflops, gflops[since])
-        np.testing.assert_array_equal(told.features, features[since])
+        np.testing.assert_array_equal(observed.gflops, gflops[since])
+        np.testing.assert_array_equal(observed.features, features[since])
 
 
-def test_failures_are_not_told() -> None:
+def test_failures_are_not_observed() -> None:
     broken = [trial.replace(status=Status.RUN_ERROR, run_times_s=()) for trial in TRIALS]
     method, trials = searched(batch=64, trials=broken)
     assert len(trials) == 22
-    assert all(len(told.gflops) == 0 and told.best_gflops is None for told in method.told)
+    assert all(
+        len(observed.gflops) == 0 and observed.best_gflops is None for observed in method.observed
+    )
 
 
 def test_the_measured_batch_does_not_change_what_is_run() -> None:

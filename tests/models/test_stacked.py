@@ -1,4 +1,4 @@
-"""The stacked deep GP, the process of a task's departure, and which configurations run."""
+"""The stacked deep GP, the per-task GP on its residuals, and which configurations run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dgtl.models.residual_gp.gp import (
     ResidualGPConfig,
     ResidualPosterior,
     condition_gaussian,
-    learn,
 )
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.validity import Validity
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
 
 NETWORK = DGPConfig(hidden=2, inducing=24, steps=60, batch=128)
 STACK = StackConfig(
-    XGBConfig(trees=60, rate=0.2, folds=0), folds=3, task=ResidualGPConfig(steps=120)
+    XGBConfig(trees=60, rate=0.2, nthread=1), folds=3, residual=ResidualGPConfig(steps=120)
 )
 TASKS, ROWS = 6, 40
 
 
-def departures(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def residual_tasks(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features [N, 3], log2 throughput [N] and task [N]: x0 holds for all tasks, x1 for each."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(-1.0, 1.0, (TASKS * ROWS, 3))
@@ -44,7 +43,7 @@ def departures(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def stacked() -> StackedDGP:
-    x, y, task = departures()
+    x, y, task = residual_tasks()
     model = StackedDGP(NETWORK, STACK)
     model.fit(x, np.exp2(y), seed=0, task=task, layer=task)
     return model
@@ -55,9 +54,9 @@ def process(width: int = 2) -> ResidualGP:
     return ResidualGP(np.arange(width), zeros, ones, ones, 0.5, 0.2, 0.1)
 
 
-def test_told_after_the_tuning_is_as_good_as_before(stacked: StackedDGP) -> None:
+def test_observed_after_the_tuning_is_as_good_as_before(stacked: StackedDGP) -> None:
     """Conditioning the joint prediction on trials is what tuning to them does."""
-    x, y, _ = departures(2)
+    x, y, _ = residual_tasks(2)
     rest, known, gflops = x[7:20], np.r_[20:25, :7], np.exp2(y)
     tuned = stacked.adapt(x[known], gflops[known])
     before = stacked.adapt(x[20:25], gflops[20:25])
@@ -70,7 +69,7 @@ def test_saved_model_predicts_bit_for_bit(stacked: StackedDGP, tmp_path: Path) -
     stacked.save(tmp_path)
     loaded = load_model(tmp_path)
     assert isinstance(loaded, StackedDGP)
-    x, y, _ = departures(1)
+    x, y, _ = residual_tasks(1)
     for a, b in (
         (stacked, loaded),
         (stacked.adapt(x[:9], 2 ** y[:9]), loaded.adapt(x[:9], 2 ** y[:9])),
@@ -81,20 +80,20 @@ def test_saved_model_predicts_bit_for_bit(stacked: StackedDGP, tmp_path: Path) -
 
 def test_damaged_folder_is_refused_in_one_line(stacked: StackedDGP, tmp_path: Path) -> None:
     stacked.save(tmp_path)
-    (tmp_path / "task.npz").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"task\.npz"):
+    (tmp_path / "residual.npz").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"residual\.npz"):
         StackedDGP.load(tmp_path)
 
 
 def test_without_trials_the_tuned_model_is_the_source(stacked: StackedDGP) -> None:
-    x, _, _ = departures(2)
+    x, _, _ = residual_tasks(2)
     tuned = stacked.adapt(np.empty((0, 3)), np.empty(0))
     np.testing.assert_array_equal(tuned.predict_mean(x), stacked.predict_mean(x))
     np.testing.assert_allclose(tuned.predict(x).std, stacked.predict(x).std)
 
 
 def test_joint_distribution_has_the_marginals_of_the_predictive_one(stacked: StackedDGP) -> None:
-    x, y, _ = departures(3)
+    x, y, _ = residual_tasks(3)
     tuned = stacked.adapt(x[:9], 2 ** y[:9])
     mean, covariance = tuned.joint(x)
     predicted = tuned.predict(x)
@@ -103,7 +102,7 @@ def test_joint_distribution_has_the_marginals_of_the_predictive_one(stacked: Sta
 
 
 def test_trials_of_a_task_lower_the_error_on_the_rest_of_it(stacked: StackedDGP) -> None:
-    x, y, task = departures(3)
+    x, y, task = residual_tasks(3)
     before, after = [], []
     for t in range(TASKS):
         own, rest = np.flatnonzero(task == t)[:20], np.flatnonzero(task == t)[20:]
@@ -137,15 +136,18 @@ def test_what_was_never_fitted_predicts_nothing() -> None:
         StackedDGP(NETWORK, STACK).predict_mean(np.zeros((1, 3)))
 
 
-@pytest.mark.parametrize("bad", [{"folds": 1}, {"share": 1.5}])
+@pytest.mark.parametrize("bad", [{"folds": 1}, {"dgp_weight": 1.5}])
 def test_bad_stack_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         dataclasses.replace(STACK, **bad)
 
 
-def test_learned_process_tells_the_features_that_matter() -> None:
-    x, y, task = departures()
-    learned = learn(
+@pytest.mark.slow
+def test_learned_residual_gp_tells_the_features_that_matter() -> None:
+    from dgtl.models.residual_gp.fit import fit_residual_gp
+
+    x, y, task = residual_tasks()
+    learned = fit_residual_gp(
         x, y - 5.0 - 2.0 * x[:, 0], task, ResidualGPConfig(steps=150), np.random.SeedSequence(0)
     )
     ignored, used, noise = learned.lengthscales
@@ -153,12 +155,17 @@ def test_learned_process_tells_the_features_that_matter() -> None:
     assert learned.noise < 0.1 * learned.kernel_variance
 
 
+@pytest.mark.slow
 def test_tasks_of_few_trials_do_not_make_noise_seem_small() -> None:
     """Residuals without a pattern, fewer rows a task than a step draws."""
+    from dgtl.models.residual_gp.fit import fit_residual_gp
+
     rng = np.random.default_rng(0)
     task = np.repeat(np.arange(12), 24)
     x, y = rng.normal(size=(len(task), 3)), 0.5 * rng.normal(size=len(task))
-    learned = learn(x, y, task, ResidualGPConfig(steps=150, rows=96), np.random.SeedSequence(0))
+    learned = fit_residual_gp(
+        x, y, task, ResidualGPConfig(steps=150, rows=96), np.random.SeedSequence(0)
+    )
     assert learned.noise > 0.5 * learned.variance
 
 
@@ -172,7 +179,7 @@ def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
     assert np.isfinite(unseen).all()
 
 
-def test_departure_of_one_trial_is_that_of_a_hand_calculation() -> None:
+def test_posterior_of_one_trial_is_that_of_a_hand_calculation() -> None:
     """At the trial itself: s / (s + noise) of the residual, and s noise / (s + noise) left."""
     given_ = ResidualPosterior(process(), np.zeros((1, 2)), np.array([1.6]))
     mean, covariance = given_.joint(np.zeros((1, 2)))
@@ -196,7 +203,7 @@ def test_posterior_is_a_covariance_below_the_prior(n: int, m: int, seed: int) ->
     assert np.linalg.eigvalsh(below).min() > -1e-8
 
 
-def test_what_is_told_moves_what_goes_with_it() -> None:
+def test_what_is_observed_moves_what_goes_with_it() -> None:
     """The first of three came out 1 above its mean; half of that is news of the second."""
     covariance = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
     mean, left = condition_gaussian(np.zeros(3), covariance, np.array([1.0]))
@@ -206,7 +213,7 @@ def test_what_is_told_moves_what_goes_with_it() -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6), st.integers(0, 2**31))
-def test_told_in_two_parts_is_told_at_once(a: int, b: int, rest: int, seed: int) -> None:
+def test_observing_in_two_parts_is_observing_at_once(a: int, b: int, rest: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = a + b + rest
     root = rng.normal(size=(n, n))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from dgtl.models import load_model
 from dgtl.models.xgb import XGBConfig, XGBModel
 
-SMALL = XGBConfig(trees=120, rate=0.1)
+SMALL = XGBConfig(trees=120, rate=0.1, nthread=1)
 
 
 def trials(n: int, seed: int, *, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +20,7 @@ def trials(n: int, seed: int, *, shift: float = 0.0) -> tuple[np.ndarray, np.nda
 
 @pytest.fixture(scope="module")
 def model() -> XGBModel:
-    model = XGBModel(SMALL)
+    model = XGBModel(SMALL, error_folds=3)
     model.fit(*trials(800, 0), seed=0)
     return model
 
@@ -36,7 +34,7 @@ def test_it_learns_and_knows_its_error(model: XGBModel) -> None:
 
 
 def test_residuals_of_the_training_data_are_too_small(model: XGBModel) -> None:
-    without = XGBModel(dataclasses.replace(SMALL, folds=0))
+    without = XGBModel(SMALL)
     without.fit(*trials(800, 0), seed=0)
     x, _ = trials(1, 1)
     assert without.predict(x).std[0] < model.predict(x).std[0]
@@ -45,7 +43,7 @@ def test_residuals_of_the_training_data_are_too_small(model: XGBModel) -> None:
 
 def test_same_seed_same_trees(model: XGBModel) -> None:
     x, _ = trials(100, 1)
-    same, other = XGBModel(SMALL), XGBModel(SMALL)
+    same, other = (XGBModel(SMALL, error_folds=3) for _ in range(2))
     same.fit(*trials(800, 0), seed=0)
     other.fit(*trials(800, 0), seed=1)
     np.testing.assert_array_equal(same.predict(x).mean, model.predict(x).mean)
@@ -127,9 +125,13 @@ def test_wrong_width_and_unfitted_models_are_refused(model: XGBModel, tmp_path) 
         XGBModel.mean_of([model, XGBModel(SMALL)])
 
 
-@pytest.mark.parametrize(
-    "bad", [{"trees": 0}, {"nthread": -1}, {"rate": 0.0}, {"subsample": 1.5}, {"folds": 1}]
-)
+@pytest.mark.parametrize("bad", [{"trees": 0}, {"nthread": -1}, {"rate": 0.0}, {"subsample": 1.5}])
 def test_impossible_configs_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match="XGBConfig"):
         XGBConfig(**bad)
+
+
+@pytest.mark.parametrize("folds", [1, -2])
+def test_impossible_error_folds_are_refused(folds: int) -> None:
+    with pytest.raises(ValueError, match="error_folds"):
+        XGBModel(SMALL, error_folds=folds)

@@ -116,7 +116,7 @@ METHODS = {
         offspring=64,
         survivors=32,
         patience=None,
-        trees=XGBConfig(trees=10, folds=0),
+        trees=XGBConfig(trees=10, nthread=1),
     ),
     "gatuner": GGA(population=16, surrogate=False, history=False, patience=None),
 }

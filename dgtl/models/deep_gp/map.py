@@ -11,14 +11,14 @@ is minimised. Data are summed and the prior is never scaled, so it fades as tria
 plain ELBO would not do: its KL pulls q(v) back to an empty GP and forgets the source.
 
 With the lower layers and psi held, the optimum of the last layer has a closed form (this file,
-numpy); everything else goes through Adam (dgp_train.py).
+numpy); everything else goes through Adam (train.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -26,6 +26,8 @@ from scipy.linalg import solve_triangular
 from dgtl.models.deep_gp.predict import CachedPredictor, inducing_cholesky, kernel_matrix
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from dgtl.models.deep_gp.state import Array, DGPState
 
 PARTS = ("lower_layers", "kernels", "inducing", "noise", "mean", "variational")
@@ -35,51 +37,82 @@ _LEAST_SLOPE = 0.1
 
 
 @dataclass(frozen=True)
-class MapConfig:
-    """How a model is tuned to a target task.
+class OffsetPrior:
+    """Prior of the affine map y = a + (1 + b) f(x) from the source tasks to a target.
 
     Args:
-        method: `closed_form_last_layer` (milliseconds; `frozen` and the scales of psi play no
-            part, everything but q(v) of the last layer is held) or `adam`.
-        tau: how far the target's inducing outputs may lie from the source's: standard deviation
-            added to their posterior, in whitened units.
-        explain_residual: closed form only: count what the inducing points cannot explain,
-            k(x, x) - |phi(x)|^2, as noise of that trial. Without it the closed form is the exact
-            optimum of J; with it, trials far from every inducing point move the model less.
-        kernel_scale, inducing_scale, noise_scale, mean_scale: `adam` only: prior standard
-            deviations s of the unconstrained parameters of each part.
-        frozen: `adam` only: what is held, any of `PARTS`.
-        steps, learning_rate: `adam` only.
-        fit_offset: first fit a scale and an offset of the target task in closed form.
-        offset_scale, slope_scale: prior standard deviations of those, in units of the source's
-            standard deviation of log2 throughput and as a fraction of 1.
+        offset_scale: standard deviation of a, in units of the source's standard deviation of log2
+            throughput.
+        slope_scale: standard deviation of b.
     """
 
-    method: Literal["closed_form_last_layer", "adam"] = "closed_form_last_layer"
-    tau: float = 0.3
-    explain_residual: bool = True
-    kernel_scale: float = 0.05
-    inducing_scale: float = 0.02
-    noise_scale: float = 0.05
-    mean_scale: float = 0.05
-    frozen: tuple[str, ...] = ("lower_layers",)
-    steps: int = 200
-    learning_rate: float = 0.01
-    fit_offset: bool = True
     offset_scale: float = 1.0
     slope_scale: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.method not in ("closed_form_last_layer", "adam"):
-            raise ValueError(f"MapConfig.method: unknown {self.method!r}")
-        if not set(self.frozen) <= set(PARTS):
-            raise ValueError(f"MapConfig.frozen must be of {PARTS}, got {self.frozen}")
+        _check_positive(self, "offset_scale", "slope_scale")
+
+
+@dataclass(frozen=True)
+class ClosedFormMAP:
+    """MAP of the last layer's q(v) alone, in closed form: milliseconds.
+
+    Args:
+        tau: how far the target's inducing outputs may lie from the source's: standard deviation
+            added to their posterior, in whitened units.
+        explain_residual: count what the inducing points cannot explain, k(x, x) - |phi(x)|^2, as
+            noise of that trial. Without it the closed form is the exact optimum of J; with it,
+            trials far from every inducing point move the model less.
+        offset: first fit a scale and an offset of the target task; None leaves that out.
+    """
+
+    tau: float = 0.3
+    explain_residual: bool = True
+    offset: OffsetPrior | None = field(default_factory=OffsetPrior)
+
+    def __post_init__(self) -> None:
         if self.tau < 0.0:
-            raise ValueError(f"MapConfig.tau must not be negative, got {self.tau}")
-        positive = ("kernel_scale", "inducing_scale", "noise_scale", "mean_scale", "steps")
-        for name in (*positive, "learning_rate", "offset_scale", "slope_scale"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"MapConfig.{name} must be positive, got {getattr(self, name)}")
+            raise ValueError(f"ClosedFormMAP.tau must not be negative, got {self.tau}")
+
+
+@dataclass(frozen=True)
+class AdamMAP:
+    """MAP of whatever is not frozen, by Adam: seconds.
+
+    Args:
+        tau: as in `ClosedFormMAP`.
+        kernel_scale, inducing_scale, noise_scale, mean_scale: prior standard deviations s of the
+            unconstrained parameters of each part.
+        frozen: what is held, any of `PARTS`.
+        steps, learning_rate: of Adam; the rate falls to zero along a cosine.
+        offset: as in `ClosedFormMAP`.
+    """
+
+    tau: float = 0.3
+    kernel_scale: float = 0.05
+    inducing_scale: float = 0.02
+    noise_scale: float = 0.05
+    mean_scale: float = 0.05
+    frozen: Collection[str] = ("lower_layers",)
+    steps: int = 200
+    learning_rate: float = 0.01
+    offset: OffsetPrior | None = field(default_factory=OffsetPrior)
+
+    def __post_init__(self) -> None:
+        if not set(self.frozen) <= set(PARTS):
+            raise ValueError(f"AdamMAP.frozen must be of {PARTS}, got {self.frozen}")
+        if set(PARTS) - {"lower_layers"} <= set(self.frozen):
+            raise ValueError(f"AdamMAP.frozen leaves nothing to tune: {self.frozen}")
+        if self.tau <= 0.0:
+            raise ValueError(f"AdamMAP.tau must be positive, got {self.tau}")
+        _check_positive(self, "kernel_scale", "inducing_scale", "noise_scale", "mean_scale")
+        _check_positive(self, "steps", "learning_rate")
+
+
+def _check_positive(config: object, *names: str) -> None:
+    for name in names:
+        if not (value := getattr(config, name)) > 0:
+            raise ValueError(f"{type(config).__name__}.{name} must be positive, got {value}")
 
 
 def prior_cholesky(q_sqrt: Array, tau: float) -> Array:
@@ -96,7 +129,9 @@ def _lower(root: Array) -> Array:
     return np.asarray(np.swapaxes(r * sign[..., None], -1, -2))
 
 
-def fit_offset(state: DGPState, features: Array, log2_gflops: Array, prior: MapConfig) -> DGPState:
+def fit_offset(
+    state: DGPState, features: Array, log2_gflops: Array, prior: OffsetPrior
+) -> DGPState:
     """Rescale the outputs to the target task: y = a + (1 + b) f(x).
 
     MAP of a ~ N(0, offset_scale^2), b ~ N(0, slope_scale^2), each trial weighted by the source
@@ -120,7 +155,9 @@ def fit_offset(state: DGPState, features: Array, log2_gflops: Array, prior: MapC
     return dataclasses.replace(state, scaler=rescaled)
 
 
-def closed_form(state: DGPState, features: Array, log2_gflops: Array, prior: MapConfig) -> DGPState:
+def closed_form(
+    state: DGPState, features: Array, log2_gflops: Array, prior: ClosedFormMAP
+) -> DGPState:
     """The minimum of J over q(v) of the last layer, all else held.
 
     With phi = L^-1 k(Z, h(x)), P = S~ S~^T + tau^2 I and the noise R of each trial,

@@ -17,10 +17,16 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
-from dgtl.models.deep_gp import map as dgp_map
+from dgtl.models.base import (
+    MIN_ROWS,
+    Prediction,
+    check_features,
+    check_trials,
+    read_config,
+    write_config,
+)
 from dgtl.models.deep_gp.init import initial_state
-from dgtl.models.deep_gp.map import MapConfig
+from dgtl.models.deep_gp.map import AdamMAP, ClosedFormMAP, closed_form, fit_offset
 from dgtl.models.deep_gp.predict import CachedPredictor
 from dgtl.models.deep_gp.state import Array, DGPConfig, DGPState, Scaler, read_arrays, write_arrays
 
@@ -29,7 +35,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["DGPConfig", "DeepGP", "MapConfig", "limit_threads"]
+__all__ = ["AdamMAP", "ClosedFormMAP", "DGPConfig", "DeepGP", "limit_threads"]
+
+ALONE_STEPS = 500
+"""Most steps of training on the target alone, where there is no source."""
 
 _KIND = "dgp"
 _PARAMETERS = "parameters.npz"
@@ -69,7 +78,7 @@ class DeepGP:
         self._hold(_training().train_source(start, self.config, inputs, targets, train_seed))
 
     def adapt(
-        self, features: ArrayLike, gflops: ArrayLike, prior: MapConfig, *, seed: int
+        self, features: ArrayLike, gflops: ArrayLike, prior: ClosedFormMAP | AdamMAP, *, seed: int
     ) -> DeepGP:
         """A new model, tuned to trials of a target task about this one's parameters (eq. 2).
 
@@ -89,10 +98,10 @@ class DeepGP:
         state = self.state
         x, y = check_trials(features, gflops, width=state.scaler.width, min_rows=0)
         if len(y):
-            if prior.fit_offset:
-                state = dgp_map.fit_offset(state, x, y, prior)
-            if prior.method == "closed_form_last_layer":
-                state = dgp_map.closed_form(state, x, y, prior)
+            if prior.offset is not None:
+                state = fit_offset(state, x, y, prior.offset)
+            if isinstance(prior, ClosedFormMAP):
+                state = closed_form(state, x, y, prior)
             else:
                 inputs, targets = state.scaler.inputs(x), state.scaler.targets(y)
                 sequence = np.random.SeedSequence(seed)
@@ -104,7 +113,7 @@ class DeepGP:
         return tuned
 
     def predict(self, features: ArrayLike) -> Prediction:
-        """Predictive distribution at features [N, D]."""
+        """Predictive distribution at features [N, D], the spread of the hidden layers included."""
         mean, var = self._cached().predict(self._checked(features))
         return Prediction(mean, np.sqrt(var))
 
@@ -119,6 +128,26 @@ class DeepGP:
         folder.mkdir(parents=True, exist_ok=True)
         write_arrays(folder / _PARAMETERS, state)
         write_config(folder, _KIND, {"config": dataclasses.asdict(self.config)})
+
+    @classmethod
+    def of_target(
+        cls, config: DGPConfig, features: ArrayLike, gflops: ArrayLike, *, seed: int
+    ) -> Self | None:
+        """A model of a target alone, for a task without sources; None from too few trials.
+
+        Args:
+            config: as for sources; inducing points and steps are cut to what so few trials need.
+            features: [n, D].
+            gflops: [n] throughput.
+            seed: as of `fit`.
+        """
+        n = len(np.asarray(gflops))
+        if n < MIN_ROWS:
+            return None
+        few = min(config.inducing, n)
+        model = cls(dataclasses.replace(config, inducing=few, steps=min(config.steps, ALONE_STEPS)))
+        model.fit(features, gflops, seed=seed)
+        return model
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -137,8 +166,7 @@ class DeepGP:
         return model
 
     def _hold(self, state: DGPState) -> None:
-        linearise = self.config.inner_variance == "linearise"
-        self._predictor = CachedPredictor(state, linearise=linearise)
+        self._predictor = CachedPredictor(state, linearise=True)
         self._state = state
 
     def _cached(self) -> CachedPredictor:
@@ -151,12 +179,12 @@ class DeepGP:
 
 
 def limit_threads(intra: int, inter: int = 1) -> None:
-    """Set the threads of TensorFlow for this process; see `dgp_train.limit_threads`."""
+    """Set the threads of TensorFlow for this process; see `train.limit_threads`."""
     _training().limit_threads(intra, inter)
 
 
 def _training() -> ModuleType:
-    """`dgp_train`, imported when needed: TensorFlow takes seconds, and only training needs it.
+    """`train.py`, imported when needed: TensorFlow takes seconds, and only training needs it.
 
     TensorFlow's libraries print half a dozen lines on standard error while they load, before any
     log level of theirs holds; they go nowhere here.

@@ -1,4 +1,7 @@
-"""Learning the hyperparameters of `dgp_task.ResidualGP`, with GPflow's kernel and Adam."""
+"""Learning the hyperparameters of `ResidualGP`, with GPflow's kernel and Adam.
+
+Imports TensorFlow: import this where it is called.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from dgtl.models.deep_gp.state import Array
 
-_SPREAD = 2.0
+_LENGTHSCALE_STD = 2.0
 """Standard deviation of the log-normal prior of a length scale, about the square root of their
 number: wide enough to switch a feature off, and proper where the sources say nothing."""
 
@@ -29,14 +32,23 @@ _ABSENT = 1e6
 """Variance of the noise of rows that fill up a task with few: they tell nothing."""
 
 
-def learn(
+def fit_residual_gp(
     features: Array,
     residuals: Array,
     task: NDArray[np.int64],
     config: ResidualGPConfig,
     seed: np.random.SeedSequence,
 ) -> ResidualGP:
-    """See `dgp_task.learn`."""
+    """Hyperparameters that make residuals of source tasks most likely (type II maximum likelihood).
+
+    Args:
+        features: [N, width].
+        residuals: [N] measured less predicted log2 throughput, by models that had not seen the
+            task of the row.
+        task: [N] which task a row is of.
+        config: steps of the optimiser.
+        seed: of the rows drawn.
+    """
     mean, std = features.mean(axis=0), features.std(axis=0)
     columns = np.flatnonzero(std > CONSTANT * np.maximum(1.0, np.abs(mean)))
     mean, std = mean[columns], std[columns]
@@ -46,14 +58,14 @@ def learn(
     total = max(float(np.mean(residuals**2)), 10.0 * _FLOOR)
     kernel = gpflow.kernels.Matern52(variance=0.5 * total, lengthscales=np.full(width, width**0.5))
     prior = tfp.distributions.LogNormal(
-        tf.constant(0.5 * np.log(width), tf.float64), tf.constant(_SPREAD, tf.float64)
+        tf.constant(0.5 * np.log(width), tf.float64), tf.constant(_LENGTHSCALE_STD, tf.float64)
     )
     offset = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive())
     noise = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive(lower=_FLOOR))
     variables = [*kernel.trainable_variables, *offset.trainable_variables]
     variables += noise.trainable_variables
     rows_of = [np.flatnonzero(task == t) for t in np.unique(task)]
-    share = 1.0 / len(rows_of)
+    prior_scale = 1.0 / len(rows_of)
     adam = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
     adam.build(variables)
 
@@ -70,7 +82,7 @@ def learn(
             # log of a length scale is what Adam moves: its density lacks the Jacobian's 1 / l.
             shape = tf.reduce_sum(prior.log_prob(kernel.lengthscales))
             shape += tf.reduce_sum(tf.math.log(kernel.lengthscales))
-            loss = -likelihood - share * shape
+            loss = -likelihood - prior_scale * shape
         adam.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
 
     rng = np.random.default_rng(seed)

@@ -1,21 +1,20 @@
-"""How a task departs from what other tasks taught: a Gaussian process for each task.
+"""Per-task Gaussian process on the source model's residuals.
 
 What holds for all tasks is the source model's business. What it gets wrong on one task is not
 noise: neighbouring configurations are wrong together. So the log2 throughput of task t is
 
     y_t(x) = f(x) + d_t(x) + e,        d_t ~ GP(0, s_o^2 + s_k^2 k(x, x')),  e ~ N(0, s_e^2)
 
-with the source model f and a departure d_t of its own for every task, an offset and a Matern kernel
-with one length scale for each feature. Its hyperparameters are learned from the source tasks, each
-predicted by a model that had not seen it. On a target the posterior of d_t is the maximum a
-posteriori departure from what was known (Sun et al., ICCV 2021, eq. 2, in function space), in
-closed form; its joint distribution over candidates says which of them are worth trying together.
+with the source model f and a residual d_t of its own for every task, an offset and a Matern-5/2
+kernel with one length scale for each feature. The hyperparameters are learned from the source
+tasks, each predicted by a model that had not seen it (fit.py). On a target the posterior of d_t is
+in closed form (Sun et al., ICCV 2021, eq. 2, in function space); its joint distribution over
+candidates says which of them are worth trying together.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,7 +34,7 @@ _JITTER = 1e-6
 
 @dataclass(frozen=True)
 class ResidualGPConfig:
-    """How the hyperparameters are learned.
+    """How the hyperparameters are learned: fit.py.
 
     Args:
         steps: steps of Adam.
@@ -63,7 +62,7 @@ class ResidualGPConfig:
 
 @dataclass(frozen=True)
 class ResidualGP:
-    """The prior of departures; variances are of log2 throughput.
+    """The prior of task residuals; variances are of log2 throughput.
 
     Args:
         columns: [D] features that differ at all among the sources.
@@ -92,14 +91,14 @@ class ResidualGP:
         return (features[:, self.columns] - self.mean) / (self.std * self.lengthscales)
 
     def covariance(self, a: Array, b: Array) -> Array:
-        """Prior covariance [N, M] of the departures at scaled inputs [N, D] and [M, D]."""
+        """Prior covariance [N, M] of the residuals at scaled inputs [N, D] and [M, D]."""
         r2 = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * a @ b.T
         s = np.sqrt(5.0 * np.maximum(r2, 0.0))
         matern = (1.0 + s + s * s / 3.0) * np.exp(-s)
         return np.asarray(self.kernel_variance * matern + self.offset_variance)
 
     def condition(self, features: Array, residuals: Array) -> ResidualPosterior:
-        """The departure of a task with log2 residuals [n] at features [n, width]."""
+        """The posterior of a task with log2 residuals [n] at features [n, width]."""
         return ResidualPosterior(self, self.scaled(features), residuals)
 
     def save(self, path: Path) -> None:
@@ -125,7 +124,7 @@ class ResidualGP:
                     float(stored["noise"]),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: not a process of departures ({error})") from error
+            raise ValueError(f"{path}: not a residual GP ({error})") from error
 
 
 def condition_gaussian(mean: Array, covariance: Array, values: Array) -> tuple[Array, Array]:
@@ -142,7 +141,7 @@ def condition_gaussian(mean: Array, covariance: Array, values: Array) -> tuple[A
 
 
 class ResidualPosterior:
-    """Posterior of one task's departure from the source model, noise left out.
+    """Posterior of one task's residual from the source model, noise left out.
 
     Args:
         process: the prior.
@@ -180,25 +179,3 @@ class ResidualPosterior:
 
     def _cross(self, scaled: Array) -> Array:
         return self._process.covariance(scaled, self._inputs)
-
-
-def learn(
-    features: Array,
-    residuals: Array,
-    task: NDArray[np.int64],
-    config: ResidualGPConfig,
-    seed: np.random.SeedSequence,
-) -> ResidualGP:
-    """Hyperparameters that make residuals of source tasks most likely (type II maximum likelihood).
-
-    Args:
-        features: [N, width].
-        residuals: [N] measured less predicted log2 throughput, by models that had not seen the
-            task of the row.
-        task: [N] which task a row is of.
-        config: steps of the optimiser.
-        seed: of the rows drawn.
-    """
-    train = importlib.import_module("dgtl.models.residual_gp.fit")
-    process: ResidualGP = train.learn(features, residuals, task, config, seed)
-    return process
