@@ -23,9 +23,9 @@ PAGE = ROOT / "docs" / "results.md"
 HEAD = """# Results
 
 This page is made by `python -m experiments.results_page` from the files in `results/`; do not edit
-it. Each section names the revision that its numbers were measured at. `python -m experiments.status`
-says which of them were made by a model that is not today's. [reproduce.md](reproduce.md) has the
-commands, [measurement.md](measurement.md) what the numbers can and cannot tell, and
+it. Each section names the revision that its numbers were measured at;
+`python -m experiments.status` says which of them were made by a model that is not today's.
+[reproduce.md](reproduce.md) has the commands, [measurement.md](measurement.md) what the numbers can and cannot tell, and
 [negative-results.md](negative-results.md) what did not help.
 """
 
@@ -37,8 +37,8 @@ COMPARISONS = {
 
 COMPARE_NOTE = (
     "Best found as a fraction of the table's best: mean / median over tables, of means over seeds. "
-    "Searches are confined to the recorded configurations; no method learns from the layer (GTX 1650: "
-    "the network) that it searches."
+    "Searches are confined to the recorded configurations; no method learns from the layer (GTX "
+    "1650: the network) that it searches."
 )
 
 CAMPAIGNS = {
@@ -49,8 +49,8 @@ CAMPAIGNS = {
 }
 
 CAMPAIGN_NOTE = (
-    "Reductions are against AutoTVM of the same campaign; a negative one is slower. HV is the product "
-    "of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near the best "
+    "Reductions are against AutoTVM of the same campaign; a negative one is slower. HV is the "
+    "product of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near the best "
     "recorded row, there is little latency left to reduce: then the time to AutoTVM's best counts "
     "(empty: never reached). `search −% at paper` is what the curves let expect at 1,000 trials a "
     "task. `xgb_transfer` is the control, `gga` a reconstruction."
