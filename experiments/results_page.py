@@ -25,8 +25,8 @@ HEAD = """# Results
 This page is made by `python -m experiments.results_page` from the files in `results/`; do not edit
 it. Each section names the revision that its numbers were measured at;
 `python -m experiments.status` says which of them were made by a model that is not today's.
-[reproduce.md](reproduce.md) has the commands, [measurement.md](measurement.md) what the numbers can and cannot tell, and
-[negative-results.md](negative-results.md) what did not help.
+[reproduce.md](reproduce.md) has the commands, [measurement.md](measurement.md) what the numbers can
+and cannot tell, and [negative-results.md](negative-results.md) what did not help.
 """
 
 COMPARISONS = {
@@ -50,9 +50,9 @@ CAMPAIGNS = {
 
 CAMPAIGN_NOTE = (
     "Reductions are against AutoTVM of the same campaign; a negative one is slower. HV is the "
-    "product of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near the best "
-    "recorded row, there is little latency left to reduce: then the time to AutoTVM's best counts "
-    "(empty: never reached). `search −% at paper` is what the curves let expect at 1,000 trials a "
+    "product of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near "
+    "the best recorded row, there is little latency left to reduce: then the time to AutoTVM's "
+    "best counts (empty: never reached). `search −% at paper` is what the curves let expect at 1,000 trials a "
     "task. `xgb_transfer` is the control, `gga` a reconstruction."
 )
 

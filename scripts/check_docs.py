@@ -33,13 +33,18 @@ PLACEHOLDERS = {"model=NAME": "model=random", "model=NAME,dgp": "model=random,dg
 RUNS = ("experiments.readme", "experiments.results_page")
 """Modules without arguments, which are run in a copy of the repository."""
 
+LIMIT_S = 60.0
+"""A command that is checked in a process takes seconds."""
+
 PARSE_ONLY = """
 import argparse, runpy, sys
-parse_args = argparse.ArgumentParser.parse_args
-def parse_and_stop(self, *args, **kwargs):
-    parse_args(self, *args, **kwargs)
-    sys.exit(0)
-argparse.ArgumentParser.parse_args = parse_and_stop
+def stopping(parse):
+    def parse_and_stop(*args, **kwargs):
+        parse(*args, **kwargs)
+        sys.exit(0)
+    return parse_and_stop
+for way in ("parse_args", "parse_intermixed_args"):
+    setattr(argparse.ArgumentParser, way, stopping(getattr(argparse.ArgumentParser, way)))
 kind, name, *sys.argv[1:] = sys.argv[1:]
 sys.path.insert(0, ".")
 if kind == "module":
@@ -153,7 +158,10 @@ def _run_in_copy(arguments: list[str]) -> str:
 
 
 def _failure(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        return f"not done after {LIMIT_S} s"
     lines = (done.stderr or done.stdout).strip().splitlines() or ["failed without a word"]
     return lines[-1] if done.returncode else ""
 

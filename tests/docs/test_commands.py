@@ -21,9 +21,7 @@ def test_every_command_and_link_of_the_documents_is_right(check_docs):
 
 
 def test_commands_are_found_in_both_kinds_of_code_blocks_and_nowhere_else(check_docs):
-    text = (
-        "Say `python a.py`.\n\n    python b.py x  # why\n\n```\nmake \\\n  test\n```\npython c.py\n"
-    )
+    text = "Say `python a.py`.\n\n    python b.py x  # why\n\n```\nmake \\\n  test\n```\nmake c\n"
     assert check_docs.commands(text) == ["python b.py x", "make test"]
 
 
