@@ -52,8 +52,8 @@ CAMPAIGN_NOTE = (
     "Reductions are against AutoTVM of the same campaign; a negative one is slower. HV is the "
     "product of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near "
     "the best recorded row, there is little latency left to reduce: then the time to AutoTVM's "
-    "best counts (empty: never reached). `search −% at paper` is what the curves let expect at 1,000 trials a "
-    "task. `xgb_transfer` is the control, `gga` a reconstruction."
+    "best counts (empty: never reached). `search −% at paper` is what the curves let expect at 1,000 "
+    "trials a task. `xgb_transfer` is the control, `gga` a reconstruction."
 )
 
 CAMPAIGN_COLUMNS = {

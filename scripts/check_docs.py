@@ -51,6 +51,7 @@ if kind == "module":
     runpy.run_module(name, run_name="__main__", alter_sys=True)
 else:
     sys.argv[0] = name
+    sys.path.insert(0, name.rpartition("/")[0])
     runpy.run_path(name, run_name="__main__")
 """
 
