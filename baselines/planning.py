@@ -90,7 +90,7 @@ class PlannedTuner(abc.ABC):
 
     def tell(self, trials: Sequence[Trial]) -> None:
         """See `dgtl.methods.base.Tuner.tell`."""
-        configs = self.space.parse_all([trial.config for trial in trials])
+        configs = self.space.of_trials(trials)
         gflops = [self.problem.gflops(trial) if trial.ok else 0.0 for trial in trials]
         self.configs = np.concatenate([self.configs, configs])
         self.gflops = np.concatenate([self.gflops, np.array(gflops, dtype=np.float64)])

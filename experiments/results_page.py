@@ -24,7 +24,7 @@ HEAD = """# Results
 
 This page is made by `python -m experiments.results_page` from the files in `results/`; do not edit
 it. Each section names the revision that its numbers were measured at;
-`python -m experiments.status` says which of them were made by a model that is not today's.
+`python -m experiments.status` says which model made each, where it was kept, and if it is today's.
 [reproduce.md](reproduce.md) has the commands, [measurement.md](measurement.md) what the numbers can
 and cannot tell, and [negative-results.md](negative-results.md) what did not help.
 """
@@ -52,8 +52,8 @@ CAMPAIGN_NOTE = (
     "Reductions are against AutoTVM of the same campaign; a negative one is slower. HV is the "
     "product of both reductions, times 100. Where AutoTVM ends near the arithmetic limit, or near "
     "the best recorded row, there is little latency left to reduce: then the time to AutoTVM's "
-    "best counts (empty: never reached). `search −% at paper` is what the curves let expect at 1,000 "
-    "trials a task. `xgb_transfer` is the control, `gga` a reconstruction."
+    "best counts (empty: never reached). `search −% at paper` is what the curves let expect at "
+    "1,000 trials a task. `xgb_transfer` is the control, `gga` a reconstruction."
 )
 
 CAMPAIGN_COLUMNS = {
@@ -92,7 +92,7 @@ def _cell(text: str, scale: float | None) -> str:
 def made_by(text: str) -> str:
     """Command, revision, hardware and date, from the end of a result's markdown, as a list."""
     end = re.sub(r"^- ", "", text.strip().rpartition("\n\n")[2].strip().rstrip("."))
-    parts = re.split(r"\n- |; (?=revision|hardware|date)", end)
+    parts = re.split(r"\n- |; (?=revision|model|hardware|data|date)", end)
     lines = []
     for part in parts:
         name, _, value = part.partition(": ") if ": " in part[:12] else part.partition(" ")

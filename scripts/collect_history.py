@@ -73,7 +73,7 @@ def propose(kind: str, space, trials, rng, n: int) -> list[str]:
     ranked = sorted((t for t in trials if t.ok), key=lambda t: t.latency_s)[:8]
     if kind == "random" or not ranked:
         return untried(space, rng, n, seen)
-    return mutants(space, rng, space.parse_all([t.config for t in ranked]), n, seen)
+    return mutants(space, rng, space.of_trials(ranked), n, seen)
 
 
 def main() -> None:

@@ -46,7 +46,6 @@ class TreeOptions:
             ``gamma``, ``min_child_weight``, ``subsample``, ``lambda`` and ``alpha``.
         rounds: trees at most.
         patience: stop after this many rounds without a better average recall.
-        history_rounds, history_patience: the same for the model of the history.
         threads: threads of XGBoost.
     """
 
@@ -59,8 +58,6 @@ class TreeOptions:
     l1: float = 0.0
     rounds: int = 8000
     patience: int = 20
-    history_rounds: int = 400
-    history_patience: int = 100
     threads: int = 1
 
 
@@ -88,8 +85,8 @@ class HistoryModel:
             options,
             objective,
             _matrix(options, objective, features, gflops, None),
-            options.history_rounds,
-            options.history_patience,
+            options.rounds,
+            options.patience,
             recall_at,
             seed,
         )

@@ -47,6 +47,7 @@ class AutoTVM(Method):
         features: ``loops`` (of the loop nest) or ``knobs`` (raw option values).
         load_history: start from a model of earlier tasks of the same kind of layer, which fades as
             trials come in.
+        history_rounds, history_patience: ``trees.rounds`` and ``trees.patience`` of that model.
         early_stopping: done when this many trials brought nothing better; None: never.
         plan: trials between two fits.
         epsilon: share of every plan that is random.
@@ -62,6 +63,8 @@ class AutoTVM(Method):
     objective: str = "reg"
     features: str = "loops"
     load_history: bool = False
+    history_rounds: int = 400
+    history_patience: int = 100
     early_stopping: int | None = None
     plan: int = 64
     epsilon: float = 0.05
@@ -91,14 +94,17 @@ class AutoTVM(Method):
         if not self.load_history:
             return
         rng = np.random.default_rng(seed)
+        trees = dataclasses.replace(
+            self.trees, rounds=self.history_rounds, patience=self.history_patience
+        )
         for kind in sorted({source.task.kind for source in sources}):
             same = [source for source in sources if source.task.kind == kind]
             if sum(len(source.trials) for source in same) < MIN_RECORDS:
                 continue
-            x = [FeatureMap(s.task, s.space)(_all_configs(s)) for s in same]
+            x = [FeatureMap(s.task, s.space)(s.space.of_trials(s.trials)) for s in same]
             y = [throughput(s.task, s.trials) for s in same]
             self._history[kind] = HistoryModel(
-                self.trees,
+                trees,
                 self.objective,
                 np.concatenate(x),
                 np.concatenate(y),
@@ -181,7 +187,3 @@ class AutoTVMTuner(PlannedTuner):
     def _select(self, candidates: Configurations) -> Plan:
         """Which candidates to measure: all, as far as there is room."""
         return Plan(candidates, self._options.plan, "search")
-
-
-def _all_configs(source: SourceTask) -> Configurations:
-    return source.space.parse_all([trial.config for trial in source.trials])

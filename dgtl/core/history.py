@@ -58,7 +58,7 @@ class SourceTask:
 
     def configs(self) -> NDArray[np.int32]:
         """Configurations [N, K] of `ok_trials`."""
-        return self.space.parse_all([trial.config for trial in self.ok_trials])
+        return self.space.of_trials(self.ok_trials)
 
     def gflops(self) -> NDArray[np.float64]:
         """Throughput [N] of `ok_trials`, in GFLOPS."""

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from dgtl.core.records import Trial
 
 Configurations = NDArray[np.int32]
 """Configurations [N, K]: one index per knob."""
@@ -255,6 +257,10 @@ class DesignSpace:
     def parse_all(self, keys: list[str]) -> Configurations:
         """`parse` of each key, as [N, K]."""
         return np.array([self.parse(k) for k in keys], dtype=np.int32).reshape(-1, len(self.knobs))
+
+    def of_trials(self, trials: Iterable[Trial]) -> Configurations:
+        """Configurations [N, K] of trials, in their order."""
+        return self.parse_all([trial.config for trial in trials])
 
     def values(self, config: NDArray[np.integer]) -> dict[str, tuple[int, ...]]:
         """What a configuration [K] chooses, by knob name."""

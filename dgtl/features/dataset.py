@@ -41,8 +41,5 @@ def source_outcomes(
     sources: Sequence[SourceTask],
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Features [N, D] of all trials of the sources, and whether they ran [N]."""
-    rows = [
-        FeatureMap(s.task, s.space)(s.space.parse_all([trial.config for trial in s.trials]))
-        for s in sources
-    ]
+    rows = [FeatureMap(s.task, s.space)(s.space.of_trials(s.trials)) for s in sources]
     return np.concatenate(rows), np.array([t.ok for s in sources for t in s.trials])

@@ -312,5 +312,5 @@ class TransferTuner:
     def _ran(self, since: int) -> tuple[Configurations, NDArray[np.float64]]:
         """Configurations [m, K] and throughput [m] of what ran, from trial number ``since`` on."""
         ran = [trial for trial in self._trials[since:] if trial.ok]
-        configs = self._problem.space.parse_all([trial.config for trial in ran])
+        configs = self._problem.space.of_trials(ran)
         return configs, np.array([self._problem.gflops(trial) for trial in ran])

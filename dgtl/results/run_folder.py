@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgtl.core.history import History, SourceTask
 from dgtl.core.revision import revision
+from dgtl.results.model_hash import UNKNOWN, model_hash
 from dgtl.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Origin:
         date: when it began or last went on, ISO 8601 in UTC.
         config: the resolved configuration.
         fingerprint: of the configuration and of the files that it names.
+        model_hashes: of the models that its trials are of: one, or more where another model went
+            on with the run; `UNKNOWN` for trials of a program that did not keep it.
     """
 
     command: str
@@ -49,12 +52,14 @@ class Origin:
     date: str
     config: dict[str, Any]
     fingerprint: str
+    model_hashes: tuple[str, ...] = (UNKNOWN,)
 
     @classmethod
     def now(cls, command: str, model: str, config: dict[str, Any]) -> Origin:
         """Of a run that begins now."""
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(command, model, revision(), date, config, fingerprint(config))
+        made_by = (model_hash(config.get("model")),)
+        return cls(command, model, revision(), date, config, fingerprint(config), made_by)
 
     def begin(self, folder: Path, *, fresh: bool) -> None:
         """Writes ``run.json``; what other settings, or a run set aside, came to is removed."""
@@ -62,14 +67,21 @@ class Origin:
         if fresh or earlier is None or earlier.fingerprint != self.fingerprint:
             for name in ("summary.json", REPORT):
                 (folder / name).unlink(missing_ok=True)
-        text = json.dumps(dataclasses.asdict(self), indent=2)
-        (folder / "run.json").write_text(text + "\n")
+        hashes = self.model_hashes
+        if not fresh and (folder / "trials.jsonl").exists():
+            before = (UNKNOWN,) if earlier is None else earlier.model_hashes
+            hashes = tuple(dict.fromkeys((*before, *hashes)))
+        kept = dataclasses.replace(self, model_hashes=hashes)
+        (folder / "run.json").write_text(json.dumps(dataclasses.asdict(kept), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Origin | None:
         """What made the run in a folder; None where it was not kept."""
         path = folder / "run.json"
-        return cls(**json.loads(path.read_text())) if path.exists() else None
+        if not path.exists():
+            return None
+        kept = json.loads(path.read_text())
+        return cls(**{**kept, "model_hashes": tuple(kept.get("model_hashes", (UNKNOWN,)))})
 
 
 def fingerprint(config: dict[str, Any]) -> str:

@@ -205,7 +205,7 @@ class _Search:
         outside = self._cfg.hardware.outside
         if outside == "refuse":
             return Problem(table.task, table.space)
-        rows = table.space.parse_all([trial.config for trial in table.trials])
+        rows = table.space.of_trials(table.trials)
         pool = PoolSpace(table.space, rows)
         if outside == "pool":
             return PoolProblem(table.task, pool)

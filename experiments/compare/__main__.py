@@ -30,7 +30,8 @@ from experiments.compare.report import (
     write_page,
 )
 from experiments.compare.searches import read_runs, read_searches
-from experiments.shared.results import made, write_csv
+from experiments.shared.models import models_of
+from experiments.shared.results import made, write_csv, write_origin
 
 
 def compare(folder: Path, out: Path, reference: str) -> str:
@@ -46,7 +47,8 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     lines = table_of_methods(methods, tables, searches, reference)
     note = remark(methods, tables)
     fractions = table_of_fractions(searches, reference)
-    facts = made(hardware=f"{next(iter(methods.values()))[0].report['hardware']}, recorded")
+    models = {name: models_of(run.folder for run in same) for name, same in methods.items()}
+    facts = made(models, hardware=f"{next(iter(methods.values()))[0].report['hardware']}, recorded")
     text = markdown(lines, note) + "\n" + markdown(fractions, FRACTIONS)
     text += "\n" + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
     out.mkdir(parents=True, exist_ok=True)
@@ -56,6 +58,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     figure = draw(tables, searches)
     style.save(figure, out / "compare.png")
     write_page(out / "compare.html", methods, lines, note, fractions, figure, facts)
+    write_origin(out / "compare.md", models, (search.seed for search in searches), facts)
     return text
 
 

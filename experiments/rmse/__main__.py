@@ -14,9 +14,10 @@ of a GTX 1650, give the random one.
 
 All models of `experiments.shared.zero_shot` learn from the same rows. Scores are means over layers.
 Each (data, left out, model, seed) is a line of ``results/rmse.jsonl`` as soon as it is done; the
-same command goes on after the last. What other commands left there is shown as well: of each data
-and part left out, what has the settings of this command, else the latest settings. ``rmse.csv``,
-``rmse.md``, ``rmse.html`` and the figure are written from these lines.
+same command goes on after the last, and with ``--again`` makes anew what another model made. What
+other commands left there is shown as well: of each data and part left out, what has the settings of
+this command, else the latest settings. ``rmse.csv``, ``rmse.md``, ``rmse.html``, ``rmse.json`` and
+the figure are written from these lines.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 from dgtl.models.base import SCHEMA
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.stacked import StackConfig
+from dgtl.results.model_hash import model_hash
 from dgtl.tables.read import read_tables
 from experiments.rmse import report as rmse_report
 from experiments.rmse.result import Result, read_results
@@ -57,6 +59,8 @@ def predict(
     seed: int,
     path: Path,
     models: Iterable[str] = MODELS,
+    *,
+    again: bool = False,
 ) -> None:
     """Fits and scores the models of a fold that ``path`` does not hold yet, and appends them.
 
@@ -67,8 +71,10 @@ def predict(
         seed: draws the trials, and is the models'.
         path: of the results.
         models: of `MODELS`.
+        again: what the file holds counts only where today's model made it.
     """
-    done = {result.unit for result in read_results(path)}
+    hashes = {model: model_hash(rmse_report.settings_of(model)) for model in MODELS}
+    done = {r.unit for r in read_results(path) if not again or r.model_hash == hashes[r.model]}
     code = fingerprint(fold, settings)
     missing = [m for m in models if (dataset, fold.name, m, seed, code) not in done]
     if not missing:
@@ -81,7 +87,8 @@ def predict(
         layers = {
             task.key: scores(y, learned.predict(model, x), learned.factor) for task, x, y in data
         }
-        _append(path, Result(dataset, fold.name, model, seed, code, rows, layers))
+        result = Result(dataset, fold.name, model, seed, code, rows, layers, hashes[model])
+        _append(path, result)
         print(f"{dataset}, {fold.name}, seed {seed}: {model}", file=sys.stderr)
 
 
@@ -128,7 +135,11 @@ def datasets(given: Sequence[str]) -> dict[str, list[str]]:
 
 
 def shown(results: Sequence[Result], now: dict[tuple[str, str], str]) -> list[Result]:
-    """The results of the settings of ``now``, by data and part; of other parts, of their latest."""
+    """The results of the settings of ``now``, by data and part; of other parts, of their latest.
+
+    What was made again counts as it was made last.
+    """
+    results = list({result.unit: result for result in results}.values())
     codes = {(result.dataset, result.held_out): result.settings for result in results} | now
     return [
         result for result in results if codes[result.dataset, result.held_out] == result.settings
@@ -152,6 +163,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--trials", type=int, default=20000, help="learn from at most so many")
     parser.add_argument("--steps", type=int, default=1000, help="of training deep GPs")
+    parser.add_argument("--again", action="store_true", help="what another model made, anew")
     parser.add_argument("--out", type=Path, default=Path("results"))
     args = parser.parse_args()
     settings = {"trials": args.trials, "steps": args.steps}
@@ -164,7 +176,7 @@ def main() -> None:
         for seed in args.seeds:
             for name, parts in folds.items():
                 for fold in parts:
-                    predict(name, fold, settings, seed, path, args.models)
+                    predict(name, fold, settings, seed, path, args.models, again=args.again)
         now = {
             (name, fold.name): fingerprint(fold, settings)
             for name, parts in folds.items()

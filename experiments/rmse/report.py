@@ -10,8 +10,9 @@ from dgtl.report import style
 from dgtl.report.page import Page
 from dgtl.results import metrics
 from experiments.compare.report import markdown
-from experiments.shared.results import made
-from experiments.shared.zero_shot import EXACT_ROWS, MODELS
+from experiments.shared.models import Model, Models
+from experiments.shared.results import made, write_origin
+from experiments.shared.zero_shot import EXACT_ROWS, MODELS, Learned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,9 +140,10 @@ MARKS = "o^vDsX"
 
 
 def write(results: Sequence[Result], out: Path) -> str:
-    """Writes ``rmse.md``, ``rmse.html`` and ``rmse.png``, and returns the first."""
+    """Writes ``rmse.md``, ``.html``, ``.json`` and ``.png``, and returns the first."""
     lines, figure = table(results), draw(results)
-    facts = made(data=", ".join(sorted({result.dataset for result in results})))
+    models = models_of(results)
+    facts = made(models, data=", ".join(sorted({result.dataset for result in results})))
     meaning = "; ".join(f"{name}: {what}" for name, what in MODELS.items())
     page = Page("Throughput of new layers, predicted without a trial", facts)
     page.heading("Models", NOTE)
@@ -154,7 +156,23 @@ def write(results: Sequence[Result], out: Path) -> str:
     origin = "; ".join(f"{name} {value}" for name, value in facts.items())
     text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{origin}.")
     (out / "rmse.md").write_text(text)
+    write_origin(out / "rmse.md", models, (result.seed for result in results), facts)
     return text
+
+
+def settings_of(model: str) -> dict[str, str]:
+    """What its model hash is of, beside code: which of `MODELS` was fitted."""
+    return {"_target_": f"{Learned.__module__}.{Learned.__name__}", "model": model}
+
+
+def models_of(results: Sequence[Result]) -> Models:
+    """What made the results, by name of the model."""
+    found = dict.fromkeys((result.model, result.model_hash) for result in results)
+    return {
+        name: [Model(own, settings_of(name)) for model, own in found if model == name]
+        for name in MODELS
+        if any(model == name for model, _ in found)
+    }
 
 
 def _columns(scores: Scores) -> list[str]:

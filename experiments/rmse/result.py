@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.results.model_hash import UNKNOWN
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -24,6 +26,7 @@ class Result:
         settings: fingerprint of the data, and of what else decides the result.
         source_trials: trials that ran and were learned from.
         layers: scores of each task left out, by its key.
+        model_hash: of the code of the model; of a program that did not keep it, `UNKNOWN`.
     """
 
     dataset: str
@@ -33,6 +36,7 @@ class Result:
     settings: str
     source_trials: int
     layers: dict[str, dict[str, float]]
+    model_hash: str = UNKNOWN
 
     @property
     def unit(self) -> tuple[str, str, str, int, str]:

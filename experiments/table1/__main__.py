@@ -29,7 +29,8 @@ from omegaconf import OmegaConf
 from dgtl.core.history import HistoryError
 from dgtl.report.progress import duration
 from dgtl.results.run_folder import Run, find_runs
-from experiments.shared.results import made
+from experiments.shared.models import models_of
+from experiments.shared.results import made, write_origin
 from experiments.table1.campaign import BUDGETS, cells, run_cells
 from experiments.table1.latency import latency_ms, remeasure
 from experiments.table1.outcomes import live_outcome, recorded_outcomes
@@ -124,10 +125,16 @@ def write(
     if not outcomes:
         raise ValueError(" ".join(["no run that has ended.", *remarks]))
     revisions = dict.fromkeys(r for run in runs for r in (run.revisions or _revision(run)) if r)
-    facts = made(hardware=outcomes[0].hardware + (", recorded" if runs[0].replayed else ""))
+    folders: dict[str, list[Path]] = {}
+    for run in runs:
+        folders.setdefault(_method(run), []).append(run.folder)
+    models = {method: models_of(own) for method, own in folders.items()}
+    facts = made(models, hardware=outcomes[0].hardware + (", recorded" * runs[0].replayed))
     facts["revision"] += f"; runs: {', '.join(revisions)}"
     facts["runs"] = about
-    return write_all(out, name, rows_of(outcomes), outcomes, facts, remarks)
+    text = write_all(out, name, rows_of(outcomes), outcomes, facts, remarks)
+    write_origin(out / f"{name}.md", models, (outcome.seed for outcome in outcomes), facts)
+    return text
 
 
 def _revision(run: Run) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def write_all(
         name: of the files.
         rows: of the table.
         outcomes: whose curves are drawn.
-        facts: command, revision, hardware, date.
+        facts: command, revision, model hashes, hardware, date.
         remarks: what else a reader has to know.
     """
     out.mkdir(parents=True, exist_ok=True)

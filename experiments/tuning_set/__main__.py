@@ -30,6 +30,7 @@ import numpy as np
 from dgtl.results import metrics
 from dgtl.tables.read import read_tables
 from experiments.compare.searches import read_runs, read_searches
+from experiments.shared.models import models_of
 from experiments.shared.results import write_csv
 from experiments.tuning_set import report as tuning_set_report
 from experiments.tuning_set.curve import Curve
@@ -136,7 +137,8 @@ def compare(folders: Sequence[Path], out: Path, reference: str) -> str:
     rows = [curve.row() for curve in curves]
     write_csv(out / "tuning_set.csv", rows)
     report = next(iter(methods.values()))[0].report
-    return tuning_set_report.write(curves, gains, report, out)
+    models = {name: models_of(run.folder for run in same) for name, same in methods.items()}
+    return tuning_set_report.write(curves, gains, models, report, out)
 
 
 def main() -> None:

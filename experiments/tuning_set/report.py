@@ -13,7 +13,7 @@ from dgtl.report.page import Page
 from dgtl.results import metrics
 from experiments.compare.report import markdown
 from experiments.compare.searches import COUNTS
-from experiments.shared.results import made
+from experiments.shared.results import made, write_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from experiments.shared.models import Model
     from experiments.tuning_set.curve import Curve
 
 Gains = dict[tuple[str, str, str], metrics.Interval]
@@ -151,8 +152,14 @@ def draw_layers(curves: Sequence[Curve]) -> Figure:
     return figure
 
 
-def write(curves: Sequence[Curve], gains: Gains, report: Mapping[str, Any], out: Path) -> str:
-    """Writes ``tuning_set.md``, ``.html`` and the figures, and returns the first."""
+def write(
+    curves: Sequence[Curve],
+    gains: Gains,
+    models: Mapping[str, Sequence[Model]],
+    report: Mapping[str, Any],
+    out: Path,
+) -> str:
+    """Writes ``tuning_set.md``, ``.html``, ``.json`` and the figures, and returns the first."""
     means, gained = mean_table(curves), gain_table(gains, counts(curves))
     layers = len({curve.layer for curve in curves})
     note = (
@@ -166,7 +173,7 @@ def write(curves: Sequence[Curve], gains: Gains, report: Mapping[str, Any], out:
         "equal time, paired by layer and seed; in brackets the 95 % interval of a bootstrap over "
         "layers. An interval above zero: better than by chance."
     )
-    facts = made(hardware=f"{report['hardware']}, recorded")
+    facts = made(models, hardware=f"{report['hardware']}, recorded")
     figures = {"": draw_means(curves), "_layers": draw_layers(curves)}
     for suffix, figure in figures.items():
         style.save(figure, out / f"tuning_set{suffix}.png")
@@ -183,6 +190,7 @@ def write(curves: Sequence[Curve], gains: Gains, report: Mapping[str, Any], out:
     origin = "; ".join(f"{name} {value}" for name, value in facts.items())
     text = f"{markdown(means, note)}\n{markdown(gained, above)}\n{origin}.\n"
     (out / "tuning_set.md").write_text(text)
+    write_origin(out / "tuning_set.md", models, (curve.seed for curve in curves), facts)
     return text
 
 

@@ -136,6 +136,20 @@ def test_what_is_done_is_not_done_again(history, tmp_path, guess):
     assert len(path.read_text().splitlines()) == 2 * len(MODELS)
 
 
+def test_what_another_model_made_is_made_again_where_asked(history, tmp_path, guess, monkeypatch):
+    fold = left_out(read_tables([str(history)]), ("network",), 3)[0]
+    path = tmp_path / "rmse.jsonl"
+    rmse.predict("toy", fold, SETTINGS, 0, path, ["xgb"])
+    rmse.predict("toy", fold, SETTINGS, 0, path, ["xgb"], again=True)
+    assert len(rmse.read_results(path)) == 1
+    monkeypatch.setattr(rmse, "model_hash", lambda settings: "another")
+    rmse.predict("toy", fold, SETTINGS, 0, path, ["xgb"])
+    assert len(rmse.read_results(path)) == 1
+    rmse.predict("toy", fold, SETTINGS, 0, path, ["xgb"], again=True)
+    assert len(rmse.read_results(path)) == 2
+    assert [result.model_hash for result in rmse.shown(rmse.read_results(path), {})] == ["another"]
+
+
 def test_only_the_models_asked_for_are_fitted(history, tmp_path, guess):
     path = tmp_path / "rmse.jsonl"
     fold = left_out(read_tables([str(history)]), ("network",), 3)[0]

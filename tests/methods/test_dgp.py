@@ -1,82 +1,114 @@
-"""Choosing a batch, and keeping a model once."""
+"""What `model=dgp` adds to the schedule: which candidates run together, and what they rest on."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dgtl.methods.dgp import DGP
-from dgtl.models import load_model
-from dgtl.models.cache import keep
-from dgtl.models.deep_gp.model import DeepGP, DGPConfig
-from dgtl.search.acquisition import greedy_qei
+from dgtl.methods.transfer import Observations
+from dgtl.models.stacked import TunedDGP
+from dgtl.search.acquisition import CANDIDATES
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
-def choose(mean, covariance, n, p_feasible=None, incumbent=None, seed=0):
-    mean = np.asarray(mean, dtype=float)
-    p_feasible = np.ones(len(mean)) if p_feasible is None else np.asarray(p_feasible)
-    rng = np.random.default_rng(seed)
-    return greedy_qei(mean, np.asarray(covariance), p_feasible, n, incumbent, rng)
+N = 12
+NOTHING = Observations(np.empty((0, 1), np.float32), np.empty(0), None)
 
 
-def test_certain_candidates_come_by_their_mean() -> None:
-    """After the best nothing is gained; the first is what counts."""
-    assert choose([1.0, 5.0, 3.0], np.zeros((3, 3)), 1) == [1]
+class Known(TunedDGP):
+    """Predicts what it is given; a candidate's only feature is its number."""
+
+    def __init__(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        self.means, self.covariance = mean, covariance
+        self.observed: list = []
+
+    def predict_mean(self, features):
+        return self.means[np.asarray(features)[:, 0].astype(int)]
+
+    def joint(self, features, observed=None):
+        self.observed.append(observed)
+        rows = np.asarray(features)[:, 0].astype(int)
+        return self.means[rows], self.covariance[np.ix_(rows, rows)]
 
 
-def test_a_twin_of_what_is_chosen_waits() -> None:
-    """0 and 1 are the same but for a hair, 2 is a little worse and its own."""
-    twin = 1.0 - 1e-9
-    covariance = [[1.0, twin, 0.0], [twin, 1.0, 0.0], [0.0, 0.0, 1.0]]
-    assert choose([1.0, 0.99, 0.6], covariance, 3).tolist() == [0, 2, 1]
+class Fails:
+    """A validity that says which candidates hardly ever run."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+    def penalty(self, features):
+        return np.where(np.isin(np.asarray(features)[:, 0], self.rows), -10.0, 0.0)
 
 
-def test_what_seldom_p_feasible_waits() -> None:
-    assert choose([2.0, 1.5], 0.01 * np.eye(2), 2, p_feasible=[0.1, 1.0]).tolist() == [1, 0]
+def numbered(n: int = N) -> np.ndarray:
+    return np.arange(n, dtype=np.float32)[:, None]
 
 
-def test_what_cannot_beat_the_best_so_far_gives_way_to_what_may() -> None:
-    covariance = np.diag([1e-6, 4.0])
-    assert choose([1.0, 0.0], covariance, 1, incumbent=3.0) == [1]
-    assert choose([1.0, -3.0], covariance, 1) == [0]
+def selected(method: DGP, model: Known, n: int, observed: Observations = NOTHING):
+    return method.select_batch(model, numbered(), n, observed, np.random.default_rng(0))
 
 
-def test_what_is_chosen_already_counts() -> None:
-    """The first candidate is taken, so that its twin waits."""
-    covariance = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    rng = np.random.default_rng(0)
-    found = greedy_qei(np.array([1.0, 0.9, 0.6]), covariance, np.ones(3), 2, None, rng, first=1)
-    assert found.tolist() == [0, 2]
+def test_a_greedy_batch_is_the_top_predictions_in_their_order() -> None:
+    mean = np.random.default_rng(1).permutation(N).astype(float)
+    rows, log2 = selected(DGP(greedy_fraction=1.0), Known(mean, np.eye(N)), 5)
+    assert rows.tolist() == np.argsort(-mean)[:5].tolist()
+    np.testing.assert_array_equal(log2, mean[rows])
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 2**31))
-def test_batches_are_distinct_and_grow_by_prefixes(size: int, n: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    root = rng.normal(size=(size, size))
-    mean = rng.normal(size=size)
-    whole = choose(mean, root @ root.T, n, seed=seed)
-    assert len(whole) == len(set(whole.tolist())) == min(n, size)
-    part = choose(mean, root @ root.T, max(1, n // 2), seed=seed)
-    np.testing.assert_array_equal(part, whole[: len(part)])
+def test_half_of_a_batch_are_top_predictions_and_the_rest_what_may_be_better_still() -> None:
+    """The last candidate is poor on average but may be anything."""
+    mean = np.linspace(5.0, 4.0, N)
+    mean[-1] = 3.0
+    variance = np.full(N, 1e-4)
+    variance[-1] = 9.0
+    rows, _ = selected(DGP(greedy_fraction=0.5), Known(mean, np.diag(variance)), 4)
+    assert rows[:2].tolist() == [0, 1]
+    assert rows[2] == N - 1
 
 
-def test_of_two_that_keep_the_same_model_both_succeed(tmp_path: Path) -> None:
-    x = np.random.default_rng(0).uniform(size=(40, 2))
-    model = DeepGP(DGPConfig(hidden=2, inducing=8, steps=5))
-    model.fit(x, np.exp2(x[:, 0]), seed=0)
-    for _ in range(2):
-        keep(model, tmp_path / "cache" / "dgp-1", 1.0)
-    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["dgp-1"]
-    kept = load_model(tmp_path / "cache" / "dgp-1")
-    np.testing.assert_array_equal(kept.predict(x).mean, model.predict(x).mean)
+def test_candidates_that_hardly_run_come_last() -> None:
+    method = DGP(greedy_fraction=1.0)
+    method.validity = Fails(0, 1)
+    mean = np.linspace(5.0, 4.0, N)
+    rows, _ = selected(method, Known(mean, np.eye(N)), N)
+    assert set(rows[-2:].tolist()) == {0, 1}
+    method = DGP(greedy_fraction=0.0)
+    method.validity = Fails(0)
+    assert selected(method, Known(mean, 1e-4 * np.eye(N)), 1)[0].tolist() == [1]
+
+
+def test_the_joint_prediction_is_conditioned_on_what_was_observed() -> None:
+    model = Known(np.zeros(N), np.eye(N))
+    observed = Observations(numbered(3), np.array([1.0, 2.0, 3.0]), 3.0)
+    selected(DGP(), model, 2, observed)
+    ((features, gflops),) = model.observed
+    np.testing.assert_array_equal(features, observed.features)
+    np.testing.assert_array_equal(gflops, observed.gflops)
+
+
+def test_the_incumbent_moves_the_choice_to_what_may_beat_it() -> None:
+    """A sure 1 against a gamble around 0, once 2^3 has been found."""
+    variance = np.full(N, 1e-6)
+    variance[-1] = 4.0
+    mean = np.full(N, -9.0)
+    mean[0], mean[-1] = 1.0, 0.0
+    method, model = DGP(greedy_fraction=0.0), Known(mean, np.diag(variance))
+    found = Observations(numbered(0), np.empty(0), 8.0)
+    assert selected(method, model, 1, found)[0].tolist() == [N - 1]
+
+
+def test_no_spread_leaves_the_order_of_the_means() -> None:
+    mean = np.linspace(1.0, 0.0, N)
+    rows, _ = selected(DGP(greedy_fraction=0.0, covariance_scale=0.0), Known(mean, np.eye(N)), 1)
+    assert rows.tolist() == [0]
+
+
+def test_more_candidates_are_seen_than_run_and_a_few_run_at_a_time_once_there_is_a_source() -> None:
+    method = DGP(update_every=8)
+    assert (method.shortlist_size(5), method.subbatch_size(20)) == (5, 20)
+    method.source = Known(np.zeros(1), np.eye(1))
+    assert (method.shortlist_size(5), method.subbatch_size(20)) == (CANDIDATES, 8)
+    assert DGP(update_every=0).subbatch_size(20) == 20
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,11 @@ import toys
 from dgtl.core.records import Status
 from dgtl.features.problem import Problem
 from dgtl.measure.replay import ReplayMeasurer
+from dgtl.methods import transfer
+from dgtl.methods.base import stream
 from dgtl.methods.loop import Budget, tune
 from dgtl.methods.transfer import Observations, Transfer
+from dgtl.search.annealing import AnnealingOptions, anneal
 
 TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)
@@ -65,7 +68,7 @@ def test_each_choice_observes_what_ran_since_the_model_was_tuned() -> None:
     method, trials = searched(batch=64)
     stages = ["tuning_set"] * 10 + ["search_1"] * 6 + ["search_2"] * 6
     assert [trial.stage for trial in trials] == stages
-    features = PROBLEM.features(SPACE.parse_all([trial.config for trial in trials]))
+    features = PROBLEM.features(SPACE.of_trials(trials))
     ran = np.array([trial.ok for trial in trials])
     gflops = np.array([PROBLEM.gflops(trial) for trial in trials])
     parts = [(0, 0), (10, 10), (10, 14), (16, 16), (16, 20)]
@@ -102,3 +105,132 @@ def test_a_space_smaller_than_the_plan_is_tried_as_a_whole(by: str, batch: int) 
     _, trials = searched(batch, tuning_set=64, final=SPACE.size, rounds=1, tuning_set_by=by)
     assert {trial.config for trial in trials} == {trial.config for trial in TRIALS}
     assert len(trials) == SPACE.size
+
+
+# --- what is run, against a toy whose answer is known ----------------------------------------
+
+
+def by_score(features: np.ndarray, penalty: np.ndarray | float = 0.0) -> np.ndarray:
+    return np.argsort(-(LastColumns().predict_mean(features) + penalty), kind="stable")
+
+
+def initial_set(method: InSubbatches, seed: int = 0) -> np.ndarray:
+    """What `TransferTuner` draws from the first stream of its seed."""
+    rng = np.random.default_rng(stream(np.random.SeedSequence(seed), 0))
+    return SPACE.sample_distinct(rng, method.initial_set)
+
+
+def test_the_tuning_set_is_the_top_predictions_of_the_initial_set() -> None:
+    method, trials = searched(batch=64)
+    drawn = initial_set(method)
+    best = drawn[by_score(PROBLEM.features(drawn))][: method.tuning_set]
+    assert [trial.config for trial in trials[: method.tuning_set]] == SPACE.keys(best)
+    expected = np.exp2(LastColumns().predict_mean(PROBLEM.features(best)))
+    predicted = [trial.predicted_gflops for trial in trials[: method.tuning_set]]
+    np.testing.assert_allclose(np.array(predicted, float), expected, rtol=1e-4)
+
+
+def test_a_random_tuning_set_is_the_first_of_the_initial_set_and_unpredicted() -> None:
+    method, trials = searched(batch=64, tuning_set_by="random")
+    first = SPACE.keys(initial_set(method)[: method.tuning_set])
+    assert [trial.config for trial in trials[: method.tuning_set]] == first
+    assert all(trial.predicted_gflops is None for trial in trials[: method.tuning_set])
+
+
+class EvenFail:
+    """A validity for which every other value of the last feature hardly ever runs."""
+
+    def penalty(self, features):
+        return np.where(np.asarray(features)[:, -1] > 0, -50.0, 0.0)
+
+
+def test_what_hardly_runs_is_ranked_behind_what_does() -> None:
+    method = InSubbatches(initial_set=64, tuning_set=10)
+    method.validity = EvenFail()
+    features = PROBLEM.features(initial_set(method))
+    penalty = EvenFail().penalty(features)
+    np.testing.assert_array_equal(
+        method.score(method.source, features), LastColumns().predict_mean(features) + penalty
+    )
+    tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
+    best = initial_set(method)[by_score(features, penalty)][:10]
+    np.testing.assert_array_equal(tuner.ask(10), best)
+
+
+def test_chains_start_at_the_fastest_trials_and_then_at_the_best_predictions(monkeypatch) -> None:
+    starts = []
+
+    def annealed(space, score, rng, **options):
+        starts.append(options)
+        return anneal(space, score, rng, **options)
+
+    monkeypatch.setattr(transfer, "anneal", annealed)
+    options = AnnealingOptions(chains=16, steps=5, temperature=0.1)
+    method, trials = searched(batch=64, annealing=options)
+    for call, count in zip(starts, (10, 16), strict=True):
+        before = trials[:count]
+        fastest = sorted((t for t in before if t.ok), key=lambda t: t.latency_s)[:4]
+        drawn = initial_set(method)
+        predicted = drawn[by_score(PROBLEM.features(drawn))]
+        keys = [*(t.config for t in fastest), *SPACE.keys(predicted)][:16]
+        assert SPACE.keys(call["start"]) == keys
+        assert set(call["exclude"]) == {t.config for t in before}
+
+
+def test_the_winners_of_the_annealing_are_run_in_their_order(monkeypatch) -> None:
+    found = []
+
+    def annealed(*arguments, **options):
+        found.append(anneal(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(transfer, "anneal", annealed)
+    method, trials = searched(batch=64)
+    for begin, (configs, scores) in zip((10, 16), found, strict=True):
+        assert [t.config for t in trials[begin : begin + 6]] == SPACE.keys(configs)[: method.final]
+        assert (np.diff(scores) <= 0).all()
+
+
+def test_without_a_model_a_search_is_random_and_tries_nothing_twice(monkeypatch) -> None:
+    monkeypatch.setattr(InSubbatches, "adapt", lambda *_: None)
+    _, trials = searched(batch=64)
+    assert len({trial.config for trial in trials}) == len(trials) == 22
+    assert all(trial.predicted_gflops is None for trial in trials[10:])
+
+
+def test_too_few_source_trials_teach_nothing(tmp_path) -> None:
+    few = toys.tuned(TASK, SPACE, 12, seed=0)
+    many = toys.tuned(TASK, SPACE, 40, seed=0)
+    method = InSubbatches()
+    method.prepare([few], tmp_path, seed=0)
+    assert method.source is None
+    assert method.validity is None
+    method.fit_source = lambda *_: LastColumns()
+    method.prepare([many], tmp_path, seed=0)
+    assert isinstance(method.source, LastColumns)
+    assert method.validity is not None
+
+
+def test_a_budget_that_is_not_the_plan_is_remarked() -> None:
+    method = InSubbatches(tuning_set=10, final=6, rounds=2)
+    assert method.planned_trials == 22
+    assert method.remarks(22) == []
+    (short,) = method.remarks(21)
+    (long,) = method.remarks(23)
+    assert "ends before the plan" in short
+    assert "more than the plan" in long
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"tuning_set_by": "luck"},
+        {"initial_set": 0},
+        {"final": 0},
+        {"rounds": -1},
+        {"initial_set": 8, "tuning_set": 9},
+    ],
+)
+def test_impossible_schedules_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        InSubbatches(**bad)

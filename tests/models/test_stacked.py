@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from residual_tasks import TASKS, residual_tasks
 
 from dgtl.models import load_model
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.residual_gp.gp import (
-    ResidualGP,
     ResidualGPConfig,
-    ResidualPosterior,
-    condition_gaussian,
 )
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.validity import Validity
@@ -29,16 +25,6 @@ NETWORK = DGPConfig(hidden=2, inducing=24, steps=60, batch=128)
 STACK = StackConfig(
     XGBConfig(trees=60, rate=0.2, nthread=1), folds=3, residual=ResidualGPConfig(steps=120)
 )
-TASKS, ROWS = 6, 40
-
-
-def residual_tasks(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features [N, 3], log2 throughput [N] and task [N]: x0 holds for all tasks, x1 for each."""
-    rng = np.random.default_rng(seed)
-    x = rng.uniform(-1.0, 1.0, (TASKS * ROWS, 3))
-    task = np.repeat(np.arange(TASKS), ROWS)
-    phase = rng.uniform(0.0, 6.0, TASKS)[task]
-    return x, 5.0 + 2.0 * x[:, 0] + np.sin(3.0 * x[:, 1] + phase), task
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +33,6 @@ def stacked() -> StackedDGP:
     model = StackedDGP(NETWORK, STACK)
     model.fit(x, np.exp2(y), seed=0, task=task, layer=task)
     return model
-
-
-def process(width: int = 2) -> ResidualGP:
-    zeros, ones = np.zeros(width), np.ones(width)
-    return ResidualGP(np.arange(width), zeros, ones, ones, 0.5, 0.2, 0.1)
 
 
 def test_observed_after_the_tuning_is_as_good_as_before(stacked: StackedDGP) -> None:
@@ -142,33 +123,6 @@ def test_bad_stack_is_refused(bad: dict[str, float]) -> None:
         dataclasses.replace(STACK, **bad)
 
 
-@pytest.mark.slow
-def test_learned_residual_gp_tells_the_features_that_matter() -> None:
-    from dgtl.models.residual_gp.fit import fit_residual_gp
-
-    x, y, task = residual_tasks()
-    learned = fit_residual_gp(
-        x, y - 5.0 - 2.0 * x[:, 0], task, ResidualGPConfig(steps=150), np.random.SeedSequence(0)
-    )
-    ignored, used, noise = learned.lengthscales
-    assert used < 0.5 * min(ignored, noise)
-    assert learned.noise < 0.1 * learned.kernel_variance
-
-
-@pytest.mark.slow
-def test_tasks_of_few_trials_do_not_make_noise_seem_small() -> None:
-    """Residuals without a pattern, fewer rows a task than a step draws."""
-    from dgtl.models.residual_gp.fit import fit_residual_gp
-
-    rng = np.random.default_rng(0)
-    task = np.repeat(np.arange(12), 24)
-    x, y = rng.normal(size=(len(task), 3)), 0.5 * rng.normal(size=len(task))
-    learned = fit_residual_gp(
-        x, y, task, ResidualGPConfig(steps=150, rows=96), np.random.SeedSequence(0)
-    )
-    assert learned.noise > 0.5 * learned.variance
-
-
 @pytest.mark.parametrize("sizes", [(64, 5), (64, 64, 5), (20,), (4, 4, 4, 4)])
 def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
     """Every row is predicted by trees that were fitted to enough others."""
@@ -177,51 +131,6 @@ def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
     model = StackedDGP(NETWORK, dataclasses.replace(STACK, folds=5))
     _, unseen = model._out_of_fold(x, 2 ** x[:, 0], layer, np.random.SeedSequence(0), 0)
     assert np.isfinite(unseen).all()
-
-
-def test_posterior_of_one_trial_is_that_of_a_hand_calculation() -> None:
-    """At the trial itself: s / (s + noise) of the residual, and s noise / (s + noise) left."""
-    given_ = ResidualPosterior(process(), np.zeros((1, 2)), np.array([1.6]))
-    mean, covariance = given_.joint(np.zeros((1, 2)))
-    np.testing.assert_allclose(mean, 1.6 * 0.7 / 0.8, rtol=1e-5)
-    np.testing.assert_allclose(covariance, 0.7 * 0.1 / 0.8, rtol=1e-4)
-    np.testing.assert_allclose(given_.mean(np.full((1, 2), 99.0)), 1.6 * 0.2 / 0.8, rtol=1e-5)
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 12), st.integers(1, 9), st.integers(0, 2**31))
-def test_posterior_is_a_covariance_below_the_prior(n: int, m: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    prior = process()
-    trained = prior.condition(rng.normal(size=(n, 2)), rng.normal(size=n))
-    x = rng.normal(size=(m, 2))
-    mean, covariance = trained.joint(x)
-    np.testing.assert_allclose(mean, trained.mean(x), atol=1e-9)
-    np.testing.assert_allclose(np.diag(covariance), trained.variance(x), atol=1e-6)
-    assert np.linalg.eigvalsh(covariance).min() > -1e-8
-    below = prior.covariance(prior.scaled(x), prior.scaled(x)) - covariance
-    assert np.linalg.eigvalsh(below).min() > -1e-8
-
-
-def test_what_is_observed_moves_what_goes_with_it() -> None:
-    """The first of three came out 1 above its mean; half of that is news of the second."""
-    covariance = np.array([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 2.0]])
-    mean, left = condition_gaussian(np.zeros(3), covariance, np.array([1.0]))
-    np.testing.assert_allclose(mean, [0.5, 0.0])
-    np.testing.assert_allclose(left, [[1.5, 0.0], [0.0, 2.0]])
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 6), st.integers(0, 6), st.integers(1, 6), st.integers(0, 2**31))
-def test_observing_in_two_parts_is_observing_at_once(a: int, b: int, rest: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    n = a + b + rest
-    root = rng.normal(size=(n, n))
-    mean, covariance, values = rng.normal(size=n), root @ root.T + np.eye(n), rng.normal(size=a + b)
-    at_once = condition_gaussian(mean, covariance, values)
-    in_parts = condition_gaussian(*condition_gaussian(mean, covariance, values[:a]), values[a:])
-    for whole, parts in zip(at_once, in_parts, strict=True):
-        np.testing.assert_allclose(parts, whole, rtol=1e-7, atol=1e-7)
 
 
 def test_validity_learns_what_fails() -> None:

@@ -21,7 +21,7 @@ from dgtl.tables.pool import NEIGHBOURS, PoolProblem, PoolSpace
 TASK = toys.dense(rows=8, columns=32, depth=16)
 SPACE = toys.space_of(TASK)
 TABLE = toys.tuned(TASK, SPACE, 200, seed=0)
-ROWS = SPACE.parse_all([trial.config for trial in TABLE.trials])
+ROWS = SPACE.of_trials(TABLE.trials)
 POOL = PoolSpace(SPACE, ROWS)
 RECORDED = {trial.config for trial in TABLE.trials}
 TREES = TreeOptions(rounds=20)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from typing import TYPE_CHECKING
 
 import tvm
 
 from dgtl.core.history import History, TrialLog, pack
+from dgtl.core.records import best_trial
 from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure.local import LocalMeasurer, best_of
+from dgtl.tvm.measure.local import LocalMeasurer
 from dgtl.tvm.workload.sketches import ScheduleSpace
 from dgtl.tvm.workload.tasks import extract, lower
 
@@ -53,7 +55,8 @@ class Campaign:
         self, task: Task, space: DesignSpace, keys: Sequence[str], stage: str
     ) -> list[Trial]:
         """Measures configurations as one batch and keeps their trials."""
-        best_s = best_of(self.history.trials(task.key))
+        best = best_trial(self.history.trials(task.key))
+        best_s = math.inf if best is None else best.latency_s
         trials = [
             trial.replace(stage=stage, provenance=self._provenance)
             for trial in self._measurer.measure(task, keys, best_s=best_s)

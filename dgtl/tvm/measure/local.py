@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import shutil
 import tempfile
@@ -291,8 +290,3 @@ def _sweep_stale() -> None:
         parts = folder.name.split("-")
         if folder.is_dir() and parts[1].isdigit() and not psutil.pid_exists(int(parts[1])):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def best_of(trials: Sequence[Trial]) -> float:
-    """Lowest latency [s] among trials, infinite if none is ok."""
-    return min((trial.latency_s for trial in trials), default=math.inf)

@@ -212,7 +212,7 @@ def unload() -> None:
     _loaded.clear()
 
 
-def check(mod_file: str, target: str, config: str, tolerance: float = 1e-3) -> float:
+def check(mod_file: str, target: str, config: str) -> float:
     """Largest error of a schedule against the unscheduled function, relative to the output's scale.
 
     Random inputs from a fixed seed; the weight layout rewriting is part of what is checked.

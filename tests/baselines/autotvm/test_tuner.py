@@ -80,7 +80,7 @@ def history_model(objective: str = "reg") -> tuple[HistoryModel, np.ndarray, np.
     rng = np.random.default_rng(0)
     x = rng.random((500, 5)).astype(np.float32)
     y = x[:, 0]
-    return HistoryModel(TreeOptions(), objective, x, y, 128, seed=0), x, y
+    return HistoryModel(TreeOptions(rounds=400, patience=100), objective, x, y, 128, seed=0), x, y
 
 
 @pytest.mark.parametrize("objective", ["reg", "rank"])

@@ -20,7 +20,7 @@ from dgtl.core.records import Status
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import local as measure
 from dgtl.tvm.measure import workers
-from dgtl.tvm.measure.local import LocalMeasurer, best_of, machine_lock
+from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
 
 pytestmark = pytest.mark.tvm
 
@@ -95,7 +95,6 @@ def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
         assert trial.build_s > 0
         assert trial.run_s >= 3 * OPTIONS.min_repeat_ms / 1e3
         assert trial.wall_s > trial.run_s
-    assert best_of(trials) == min(trial.latency_s for trial in trials)
 
 
 def test_nothing_is_left_on_disk(hardware, scratch):

@@ -1,0 +1,76 @@
+"""Which models made a result: by method, the hash of each with what is needed to ask for today's.
+
+Kept beside every table, in ``results/NAME.json``; `experiments.status` reads it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from dgtl.results.model_hash import UNKNOWN
+from dgtl.results.run_folder import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+NO_MODEL = (
+    *("seed", "fresh", "cache", "tracking", "hydra", "share"),
+    *("measure", "history", "deploy", "hardware"),
+)
+"""Parts of the configuration that the ``model`` section takes nothing from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model that made a result.
+
+    Args:
+        hash: as `dgtl.results.model_hash.model_hash` gives it, or its `UNKNOWN`.
+        settings: the ``model`` section of its configuration; None where it was not kept.
+        overrides: what run.py was told that may decide it; None where the settings stand for
+            themselves, as the model was not made by run.py.
+    """
+
+    hash: str = UNKNOWN
+    settings: dict[str, Any] | None = None
+    overrides: tuple[str, ...] | None = None
+
+
+Models = dict[str, list[Model]]
+"""Models by method: one each, or more where the runs of a method are of several."""
+
+
+def models_of(folders: Iterable[Path]) -> list[Model]:
+    """The models of the trials in the folders of runs of one method, each once."""
+    found: list[Model] = []
+    for folder in folders:
+        origin = Origin.read(folder)
+        path = folder / "config" / "overrides.yaml"
+        told = [str(o) for o in OmegaConf.load(path)] if path.exists() else None
+        overrides = None if told is None else tuple(filter(_may_decide, told))
+        settings = None if origin is None else origin.config.get("model")
+        hashes = (UNKNOWN,) if origin is None else origin.model_hashes
+        found += [Model(one, settings, overrides) for one in hashes]
+    return [model for place, model in enumerate(found) if model not in found[:place]]
+
+
+def _may_decide(override: str) -> bool:
+    name = override.lstrip("+~").split("=")[0].split("@")[0]
+    # Of workloads, only the tables bring a budget along.
+    if name.split(".")[0] == "workload":
+        return override == "workload=tables"
+    return name.split(".")[0] not in NO_MODEL
+
+
+def hashes_of(models: Sequence[Model]) -> str:
+    """Their hashes as text."""
+    return " and ".join(dict.fromkeys(model.hash for model in models))
+
+
+def stated(models: Mapping[str, Sequence[Model]]) -> str:
+    """The hashes of all methods as text."""
+    return ", ".join(f"{method} {hashes_of(own)}" for method, own in models.items())

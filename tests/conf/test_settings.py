@@ -1,0 +1,207 @@
+"""Settings of methods: the defaults stand once, and each one changes a trial or a prediction."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import landscape
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from dgtl.models.residual_gp.gp import ResidualGP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CONF = Path(__file__).parents[2] / "conf"
+METHODS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+VARIANTS = [*((name, ()) for name in METHODS), ("dgp_paper", ("model/map=adam",))]
+
+
+def composed(name: str, overrides: tuple[str, ...] = ()) -> Any:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [f"model={name}", *overrides]).model
+
+
+def leaves(model: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting by its dotted name, with its value."""
+    for name, value in model.items():
+        if name.startswith("_"):
+            continue
+        if isinstance(value, dict):
+            yield from leaves(value, f"{above}{name}.")
+        else:
+            yield above + name, value
+
+
+@pytest.mark.parametrize(("name", "overrides"), VARIANTS)
+def test_the_configuration_has_the_defaults_of_the_class(name, overrides):
+    model = composed(name, overrides)
+    method = instantiate(model)
+    defaults = get_class(model._target_)()
+    if overrides:
+        defaults.map = get_class(model.map._target_)()
+        # A list and a tuple of the same parts.
+        assert list(method.map.frozen) == list(defaults.map.frozen)
+        overrides = ("map",)
+    for field in vars(defaults):
+        if field not in overrides and not field.startswith("_"):
+            assert getattr(method, field) == getattr(defaults, field), field
+
+
+# --- every setting has an effect -------------------------------------------------------------
+
+SMALL = {
+    "dgp": (
+        *("initial_set=256", "tuning_set=24", "final=40", "rounds=2", "annealing.steps=20"),
+        *("network.steps=8", "network.inducing=16", "network.hidden=2", "network.batch=64"),
+        *("stack.folds=2", "stack.trees.trees=20", "stack.trees.nthread=1"),
+        *("stack.residual.steps=4", "stack.residual.rows=32", "stack.residual.tasks=2"),
+    ),
+    "dgp_paper": (
+        *("initial_set=256", "tuning_set=24", "final=40", "rounds=2", "annealing.steps=20"),
+        *("network.steps=8", "network.inducing=16", "network.hidden=2", "network.batch=64"),
+    ),
+    "xgb_transfer": (
+        *("initial_set=256", "tuning_set=24", "final=24", "rounds=2", "annealing.steps=20"),
+        *("trees.trees=20", "trees.nthread=1"),
+    ),
+    "autotvm": ("annealing.chains=32", "annealing.steps=40", "annealing.patience=8", "plan=32"),
+    "chameleon": ("episodes=8", "side_by_side=8", "steps=20", "plan=32"),
+    "gga": ("population=32", "offspring=100", "survivors=32", "generations=2", "trees.trees=20"),
+    "metaschedule": ("plan=32", "population=64", "trees.warm_up=32", "trees.rounds=40"),
+    "random": (),
+}
+"""What makes a method quick: what has an effect has it in small."""
+
+OTHER: dict[str, Any] = {
+    "tuning_set_by": "random",
+    "objective": "rank",
+    "features": "knobs",
+    "variant": "paper",
+    "exploration": "annealing",
+    "sampling": "greedy",
+    "network.kernel": "rbf",
+    "network.layers": 1,
+    "network.noise_floor": 0.9,
+    "network.jitter": 1e-2,
+    "map.frozen": ["kernels"],
+    "map.offset.slope_scale": 1.0,
+    "covariance_scale": 0.0,
+    "trees.gamma": 0.5,
+    "trees.l1": 5.0,
+    "trees.subsample": 0.5,
+    "trees.min_child_weight": 20.0,
+    "trees.patience": 1,
+    "trees.growth": 3.0,
+    "trees.warm_up": 90,
+    "early_stopping": 20,
+    "iterations": 1,
+    "patience": 1,
+    "tries": 0,
+    "history_rounds": 1,
+    "elites": 40,
+}
+"""Another value, where half of the default is none or does too little."""
+
+GIVEN = {
+    "history_rounds": ("load_history=true",),
+    "history_patience": ("load_history=true", "history_rounds=2000"),
+    **{
+        f"chameleon.trees.{name}": ("exploration=annealing", "annealing.steps=40")
+        for name in ("depth", "rate", "gamma", "min_child_weight", "subsample", "l1", "l2")
+    },
+    "chameleon.trees.rounds": ("exploration=annealing", "annealing.steps=40"),
+    "chameleon.trees.patience": ("exploration=annealing", "annealing.steps=40"),
+    "chameleon.annealing.chains": ("exploration=annealing",),
+    "chameleon.annealing.steps": ("exploration=annealing",),
+    "chameleon.annealing.temperature": ("exploration=annealing",),
+    "chameleon.annealing.patience": ("exploration=annealing", "annealing.patience=8"),
+    "trees.growth": ("trees.warm_up=32",),
+}
+"""What else must be set for a setting to matter; its comment in the configuration says so."""
+
+WITHOUT_EFFECT = {
+    "threads": "speed alone",
+    "nthread": "speed alone",
+}
+
+
+def settings_of(name: str, overrides: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    container: Any = OmegaConf.to_container(composed(name, overrides), resolve=True)
+    for setting, value in leaves(container):
+        if setting.split(".")[-1] not in WITHOUT_EFFECT:
+            yield setting, value
+
+
+def changed(setting: str, value: Any) -> Any:
+    """Another value of a setting."""
+    if setting in OTHER:
+        return OTHER[setting]
+    if isinstance(value, bool):
+        return not value
+    return max(value // 2, 1) if isinstance(value, int) else value / 2
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list]:
+    """What a method tries of a made-up task, in order, with what was expected of it."""
+    cache = tmp_path_factory.mktemp("models")
+
+    @functools.cache
+    def tried(name: str, overrides: tuple[str, ...], trained: bool) -> list[tuple]:
+        method = instantiate(composed(name, overrides))
+        method.prepare(landscape.sources(150), cache / str(trained), seed=0)
+        trials = landscape.run(method, 0, 112, batch=32)
+        return [(trial.config, trial.predicted_gflops) for trial in trials]
+
+    return tried
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deep GPs stay as they start and residual GPs are given: seconds less for each case."""
+    no_training = SimpleNamespace(train_source=lambda state, *_: state)
+    monkeypatch.setattr("dgtl.models.deep_gp.model._training", lambda: no_training)
+
+    def given(features, *_):
+        ones = np.ones(features.shape[1])
+        columns = np.arange(features.shape[1])
+        return ResidualGP(columns, features.mean(axis=0), ones, 9.0 * ones, 0.5, 0.2, 0.1)
+
+    monkeypatch.setattr("dgtl.models.residual_gp.fit.fit_residual_gp", given)
+
+
+CASES = [
+    pytest.param(name, overrides, setting, id=" ".join([name, *overrides, setting]))
+    for name, overrides in VARIANTS
+    for setting, _ in settings_of(name, overrides)
+    if not overrides or setting.startswith("map.")
+    # The deep GP of `dgp` has the settings of that of `dgp_paper`: one of them shows it.
+    if name != "dgp" or not setting.startswith("network.") or setting == "network.hidden"
+]
+TRAINED = (
+    *("network.steps", "network.batch", "network.learning_rate", "network.noise_floor"),
+    *("stack.residual.", "map.kernel_scale", "map.inducing_scale", "map.noise_scale"),
+    *("map.mean_scale", "map.frozen", "map.steps", "map.learning_rate"),
+)
+"""Settings of the training itself."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "overrides", "setting"), CASES)
+def test_every_setting_changes_a_trial_or_a_prediction(
+    name, overrides, setting, outcome, monkeypatch
+):
+    if not (trained := setting.startswith(TRAINED)):
+        untrained(monkeypatch)
+    given = GIVEN.get(f"{name}.{setting}", GIVEN.get(setting, ()))
+    base = (*overrides, *(f"model.{text}" for text in (*SMALL[name], *given)))
+    value = OmegaConf.select(composed(name, base), setting)
+    other = (*base, f"model.{setting}={changed(setting, value)}")
+    assert outcome(name, base, trained) != outcome(name, other, trained)
