@@ -1,11 +1,13 @@
-# make run, make test: each does all the set-up it needs. Python 3.11 and a C++ compiler (TVM links
+# make install, make run, make test: each does all the set-up it needs. Python 3.11 and a C++ compiler (TVM links
 # kernels with it) are all that a machine must have.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= model=dgp workload=resnet18
 
-.PHONY: run test check lock
+.PHONY: install run test check docs lock
+install: $(VENV)/.ready
+
 run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
@@ -16,6 +18,10 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Every command and link of the documents, see scripts/check_docs.py.
+docs: $(VENV)/.ready
+	$(BIN)/python scripts/check_docs.py
 
 # Exact versions and hashes; the index is pip's own setting.
 lock:

@@ -1,54 +1,53 @@
-"""Writes the main tables into README.md from the results that lie there.
+"""Writes the comparison of methods into README.md from the results that lie there.
 
     python -m experiments.readme
 
 Between the lines ``<!-- NAME -->`` and ``<!-- end of NAME -->`` stands what is made from
-``results/NAME.csv``, where a name may be in a folder (``xeon/table1``); a test compares the two.
+``results/NAME.csv``, a result of `experiments.compare`, where a name may be in a folder
+(``epyc/compare``); a test compares the two. `experiments.results_page` writes docs/results.md.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import defaultdict
 from pathlib import Path
+from statistics import mean, median
 
 from experiments.shared.results import markdown_table
 
 ROOT = Path(__file__).parents[1]
 
-COLUMNS = {
-    "network": ("network", None),
-    "model": ("method", None),
-    "trials": ("trials", 1),
-    "search_h": ("search [min]", 60),
-    "latency_ms": ("latency [ms]", 1),
-    "search_reduction": ("search −%", 100),
-    "latency_reduction": ("latency −%", 100),
-    "hv": ("HV", 1),
-    "reach_reduction": ("to AutoTVM's best −%", 100),
-    "paper_search_reduction": ("search −% at paper", 100),
-}
-"""Columns of a table: their header, and what a number is multiplied by."""
+COUNTS = (16, 32, 64, 128)
+"""Trials after which methods are compared in README.md."""
 
 
-def block(path: Path) -> str:
-    """The table of one file of results, as markdown."""
+def comparison(path: Path) -> str:
+    """Mean and median over tables, of means over seeds, of one result of `experiments.compare`."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    lines = [[header for header, _ in COLUMNS.values()]]
-    for row in rows:
-        lines.append([_cell(row[name], scale) for name, (_, scale) in COLUMNS.items()])
+    lines = [["method", *(f"after {count}" for count in COUNTS)]]
+    found = {}
+    for method in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == method]
+        found[method] = [_over_tables(own, f"best_fraction_at_{count}") for count in COUNTS]
+    for method in sorted(found, key=lambda name: -found[name][2][0]):
+        cells = [f"{average:.3f} / {middle:.3f}" for average, middle in found[method]]
+        lines.append([method, *cells])
     return markdown_table(lines)
 
 
-def _cell(text: str, scale: float | None) -> str:
-    if scale is None or not text:
-        return text
-    value = float(text) * scale
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def _over_tables(rows: list[dict[str, str]], column: str) -> tuple[float, float]:
+    """Mean and median over tables, of means over seeds."""
+    seeds: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        seeds[row["table"]].append(float(row[column]))
+    values = [mean(of_table) for of_table in seeds.values()]
+    return mean(values), median(values)
 
 
-def filled(readme: str, results: Path) -> str:
+def filled(text: str, results: Path) -> str:
     """The README with every block made anew.
 
     Raises:
@@ -59,9 +58,9 @@ def filled(readme: str, results: Path) -> str:
         path = results / f"{found[1]}.csv"
         if not path.exists():
             raise ValueError(f"README.md shows {path.name}, which {results} does not hold")
-        return f"<!-- {found[1]} -->\n{block(path).strip()}\n<!-- end of {found[1]} -->"
+        return f"<!-- {found[1]} -->\n{comparison(path)}\n<!-- end of {found[1]} -->"
 
-    return re.sub(r"<!-- ([\w/]+) -->\n.*?<!-- end of \1 -->", fill, readme, flags=re.DOTALL)
+    return re.sub(r"<!-- ([\w/]+) -->\n.*?<!-- end of \1 -->", fill, text, flags=re.DOTALL)
 
 
 def main() -> None:

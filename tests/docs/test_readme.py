@@ -1,47 +1,42 @@
-"""The tuner of the README is real: it runs as it is printed there, and it tunes."""
+"""README.md and docs/results.md show what results/ holds; their Python is real."""
 
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
-import toys
 
-from dgtl.features.problem import Problem
-from dgtl.measure.replay import ReplayMeasurer
-from dgtl.methods.base import Method
-from dgtl.methods.loop import Budget, tune
 from experiments.readme import filled
+from experiments.results_page import PAGE, page
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
-def test_tables_of_the_readme_are_those_of_the_results():
+def test_the_comparison_of_the_readme_is_that_of_the_results():
     text = README.read_text()
-    assert text.count("| autotvm |") >= 7
-    assert filled(text, README.parent / "results") == text
-    with pytest.raises(ValueError, match=r"table1\.csv"):
-        filled(text, README.parent / "tests")
+    assert text.count("| xgb_transfer |") == 1
+    assert filled(text, ROOT / "results") == text, "python -m experiments.readme"
+    with pytest.raises(ValueError, match=r"compare\.csv"):
+        filled(text, ROOT / "tests")
 
 
-def _example() -> str:
-    (block,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    return block
+def test_the_results_page_is_up_to_date():
+    assert page(ROOT / "results") == PAGE.read_text(), "python -m experiments.results_page"
 
 
-def test_the_tuner_of_the_readme_improves_on_its_first_batch():
-    names: dict = {}
-    exec(compile(_example(), "README.md", "exec"), names)  # our own file
-    method = names["HillClimb"]()
-    assert isinstance(method, Method)
-    task = toys.dense()
-    space = toys.space_of(task)
-    table = toys.recorded(task, space)
-    tuner = method.tuner(Problem(task, space), np.random.SeedSequence(0))
-    trials = tune(Problem(task, space), tuner, ReplayMeasurer.of(table), Budget(40, batch=8))
-    latencies = [trial.latency_s for trial in trials]
-    assert min(latencies) < min(latencies[:8])
+def test_the_readme_is_short_and_reaches_its_first_command_soon():
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 220
+    assert next(i for i, line in enumerate(lines) if line.startswith("    ")) < 40
 
 
-def test_the_tuner_of_the_readme_takes_at_most_thirty_lines():
-    assert len([line for line in _example().splitlines() if line.strip()]) <= 30
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    smaller = code.replace("steps=200", "steps=20").replace("4000", "600")
+    assert smaller != code
+    monkeypatch.chdir(tmp_path)
+    exec(compile(smaller, "README.md", "exec"), {})  # our own file
+    assert re.fullmatch(
+        r"[01]\.\d{3} of the best of 2000 after 32 trials\n", capsys.readouterr().out
+    )

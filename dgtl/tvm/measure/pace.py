@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SLOWED = 1.25
 """Slower than its fastest run by this much, the work was disturbed: clocks vary by less."""
 NAP_S = 0.1
-"""Shorter ones did not make the host think again: docs/findings.md."""
+"""Shorter ones did not make the host think again: docs/decisions/0010-wait-for-full-speed.md."""
 FIRST_LOOKS = 5
 """So often the work runs before anything counts, to know how fast it can be."""
 
