@@ -28,9 +28,10 @@ LINE_S = 10.0
 class Progress:
     """Shows stage, task, trials, best throughput and time left.
 
-    Use as a context manager. Time left is the mean search time per trial so far (`Trial.search_s`:
-    trials end a batch at a time, so that the clock between two of them says nothing) times the
-    trials still planned, the tasks still to come counted with as many trials as the present one.
+    Use as a context manager. Time left is the clock of the tasks that have ended, by the trials
+    that were planned for them, times the trials still planned. Before the first task has ended
+    there is no ground for it: trials end a batch at a time, the first batch waits for what is
+    loaded and compiled once, and the tuning set costs other than what follows.
 
     Args:
         console: where to print; standard output if not given.
@@ -48,7 +49,8 @@ class Progress:
         self._task, self._index, self._count = "", 0, 0
         self._trials, self._planned, self._failed = 0, 0, 0
         self._best: float | None = None
-        self._all_trials, self._tuning_s = 0, 0.0
+        self._to_come, self._task_begin = 0, self._begin
+        self._ended: list[tuple[int, float]] = []  # trials planned and seconds of ended tasks
         self._last_line = self._begin
 
     def __enter__(self) -> Progress:
@@ -80,7 +82,9 @@ class Progress:
             self.message(f"{name} ...")
         self._refresh()
 
-    def task(self, name: str, index: int, count: int, trials_planned: int) -> None:
+    def task(
+        self, name: str, index: int, count: int, trials_planned: int, trials_to_come: int
+    ) -> None:
         """The tuning of a task begins.
 
         Args:
@@ -88,31 +92,30 @@ class Progress:
             index: its place among the tasks, from 1.
             count: how many tasks there are.
             trials_planned: most trials that are still to be made for it; with 0 of them it is over.
+            trials_to_come: the same of all tasks after it.
         """
         self._end_task()
         self._task, self._index, self._count = name if trials_planned else "", index, count
         self._trials, self._planned, self._failed = 0, trials_planned, 0
+        self._to_come = trials_to_come
         self._best = None
-        self._last_line = self._clock()
+        self._task_begin = self._last_line = self._clock()
         if trials_planned == 0:
             self.message(f"task {index}/{count} {name}: nothing left to try")
         elif self._live is None:
-            self.message(f"task {index}/{count} {name}: at most {trials_planned} trials")
+            self.message(f"{self._where()}: at most {trials_planned} trials{self._left()}")
         self._refresh()
 
     def trial(self, trial: Trial, gflops: float | None) -> None:
         """A trial has ended, with this throughput [GFLOPS] or, if it failed, None."""
         now = self._clock()
-        self._tuning_s += trial.search_s
         self._trials += 1
-        self._all_trials += 1
         self._failed += not trial.ok
         if gflops is not None and (self._best is None or gflops > self._best):
             self._best = gflops
         if self._live is None and now - self._last_line >= LINE_S:
             self._last_line = now
-            left = "" if self.left_s is None else f", {duration(self.left_s)} left"
-            self.message(f"{self._where()}: {self._standing()}{left}")
+            self.message(f"{self._where()}: {self._standing()}{self._left()}")
 
     def message(self, text: str) -> None:
         """Prints a line; on a terminal it stays above the display."""
@@ -121,12 +124,16 @@ class Progress:
 
     @property
     def left_s(self) -> float | None:
-        """Time left for the trials still planned [s]; None before the first trial."""
-        if self._all_trials == 0:
+        """Time left for the trials still planned [s]; None before the first task has ended."""
+        # What an earlier run left of a task is no measure of a whole one.
+        ended = [(trials, s) for trials, s in self._ended if 2 * trials >= self._planned]
+        if not ended:
             return None
-        to_come = (self._count - self._index) * self._planned
-        trials = max(self._planned - self._trials, 0) + to_come
-        return self._tuning_s / self._all_trials * trials
+        trials, seconds = map(sum, zip(*ended, strict=True))
+        return seconds / trials * (max(self._planned - self._trials, 0) + self._to_come)
+
+    def _left(self) -> str:
+        return "" if self.left_s is None else f", {duration(self.left_s)} left"
 
     def _refresh(self) -> None:
         """Draws the display anew at once, not only at its next turn."""
@@ -136,6 +143,7 @@ class Progress:
     def _end_task(self) -> None:
         # A task without a trial is one that an earlier run ended: nothing is known of it here.
         if self._task and self._trials:
+            self._ended.append((self._planned, self._clock() - self._task_begin))
             self.message(f"{self._where()}: {self._standing()}")
         self._task = ""
 
@@ -158,7 +166,6 @@ class Progress:
         head = Text.assemble((self._stage, "bold"), no_wrap=True, overflow="ellipsis")
         if not self._task:
             return head.append(f"  {elapsed}")
-        left = "" if self.left_s is None else f", {duration(self.left_s)} left"
         best = Text("no valid trial yet", style="dim")
         if self._best is not None:
             best = Text(f"best {self._best:.1f} GFLOPS", style="bold green")
@@ -178,7 +185,7 @@ class Progress:
             "all tasks",
             ProgressBar(total=max(self._count, 1), completed=done, width=14),
             f"{self._index}/{self._count} tasks",
-            elapsed + left,
+            elapsed + self._left(),
         )
         return Group(head.append(f"  {self._where()}"), grid)
 

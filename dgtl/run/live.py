@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.core.records import best_trial
+from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions
@@ -204,12 +205,16 @@ def _constants_mb(targets: Sequence[Target]) -> float:
 
 
 def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[Target]:
-    """The targets that ``workload.tasks`` finds in their name or key: tuned as among the others."""
+    """The targets of which ``workload.tasks`` finds title, name or key; tuned as among all."""
     finds = pattern_matcher(patterns)
-    wanted = [t for t in targets if finds(t.function.name) or finds(t.problem.task.key)]
+    names = titles([t.problem.task for t in targets])
+    wanted = [
+        t
+        for t, name in zip(targets, names, strict=True)
+        if any(finds(text) for text in (name, t.function.name, t.problem.task.key))
+    ]
     if not wanted:
-        names = ", ".join(f"{t.function.name} ({t.problem.task.shape_key})" for t in targets)
-        raise ValueError(f"workload.tasks finds none of the layers: {names}")
+        raise ValueError(f"workload.tasks finds none of the layers: {'; '.join(names)}")
     return wanted
 
 

@@ -17,6 +17,7 @@ from hydra.utils import instantiate
 
 from dgtl.core.history import SourceTask, TrialLog, subset
 from dgtl.core.records import throughput
+from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.replay import ReplayMeasurer
@@ -73,7 +74,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             if not context.earlier.n_trials:
                 for record in read.provenances:
                     log.provenance(record)
-            search = _Search(cfg, context, read, log, progress)
+            search = _Search(cfg, context, read, folds, log, progress)
             for fold in folds:
                 search.fold(fold)
 
@@ -141,6 +142,7 @@ class _Search:
         cfg: DictConfig,
         context: RunContext,
         read: Tables,
+        folds: Sequence[Fold],
         log: TrialLog,
         progress: Progress,
     ):
@@ -148,6 +150,8 @@ class _Search:
         self._log, self._progress = log, progress
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
+        tasks = [table.task for fold in folds for table in fold.targets]
+        self._titles = dict(zip((task.key for task in tasks), titles(tasks), strict=True))
         trials = [trial for table in read.tables for trial in table.trials]
         self._pools: dict[str, PoolSpace] = {}
         nearest = self._nearest if cfg.hardware.outside == "nearest" else None
@@ -163,13 +167,14 @@ class _Search:
             sources = tuple(subset(sources, self._cfg.history.max_trials, self._cfg.seed))
         self.sources |= {source.task.key: source for source in sources}
         method: Method | None = None
-        for place, table in enumerate(fold.targets, start=1):
-            done = self._earlier.trials(table.task.key)[: self._budget.trials]
-            if len(done) < self._budget.trials:
+        found = [self._earlier.trials(t.task.key)[: self._budget.trials] for t in fold.targets]
+        missing = [self._budget.trials - len(done) for done in found]
+        for i, (table, done) in enumerate(zip(fold.targets, found, strict=True)):
+            if missing[i]:
                 if method is None:
                     method = self._prepared(fold, sources)
-                missing = self._budget.trials - len(done)
-                self._progress.task(table.task.key, place, len(fold.targets), missing)
+                name = self._titles[table.task.key]
+                self._progress.task(name, i + 1, len(missing), missing[i], sum(missing[i + 1 :]))
                 done = self._tuned(method, table, {trial.config: trial for trial in done})
             self.results.append(SourceTask(table.task, table.space, tuple(done)))
 
