@@ -182,8 +182,9 @@ def _own(seconds: float | None) -> str:
 
 def _schedules(page: Page, run: Run) -> None:
     limit = _limit_gflops(run)
-    note = "The fastest configuration of each task (its name is that of its function), as its key and as what it stands for: the "
-    note += "factors of each tile from the outermost loop to the innermost."
+    note = "The fastest configuration of each task, as its key and as what it stands for: the "
+    note += "factors of each tile from the outermost loop to the innermost. A task's name is that "
+    note += "of its function."
     if limit is not None:
         note += f" The arithmetic limit of the hardware is taken as {limit:g} GFLOPS."
     page.heading("Best schedules", note)

@@ -24,10 +24,10 @@ from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import tune
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
-from dgtl.report.progress import Progress
+from dgtl.report.progress import Planned, Progress
 from dgtl.results.run_folder import Run
 from dgtl.results.summary import Summary, summarise
-from dgtl.run.start import start
+from dgtl.run.start import resolved, start
 from dgtl.tables.folds import Fold, layer_folds, network_folds
 from dgtl.tables.pool import PoolProblem, PoolSpace
 from dgtl.tables.read import Tables, read_tables
@@ -57,12 +57,15 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings or tables that cannot be used.
     """
     _check(cfg)
-    context = start(cfg, folder)
-    config = context.config
-    with context.tracker, Progress() as progress:
+    config = resolved(cfg)
+    # All that may be wrong comes before `start`, which sets earlier results aside.
+    with Progress() as progress:
         progress.stage("read tables")
         read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
         folds = _folds(cfg.workload.leave_out, config["workload"], read)
+
+    context = start(cfg, folder)
+    with context.tracker, Progress() as progress:
         rows = sum(len(table.trials) for table in read.tables)
         for text in context.remarks():
             progress.message(text)
@@ -119,6 +122,9 @@ def _check(cfg: DictConfig) -> None:
         )
     if isinstance(cfg.hardware.tables, str):
         raise ValueError("hardware.tables is a list of paths: hardware.tables=[PATH,...]")
+    for path in cfg.hardware.tables or ():
+        if not Path(path).exists():
+            raise ValueError(f"hardware.tables: {path}: no such file or folder")
 
 
 def _folds(leave_out: str, workload: dict[str, Any], read: Tables) -> list[Fold]:
@@ -168,15 +174,20 @@ class _Search:
         self.sources |= {source.task.key: source for source in sources}
         method: Method | None = None
         found = [self._earlier.trials(t.task.key)[: self._budget.trials] for t in fold.targets]
-        missing = [self._budget.trials - len(done) for done in found]
-        for i, (table, done) in enumerate(zip(fold.targets, found, strict=True)):
-            if missing[i]:
+        for place, (table, done) in enumerate(zip(fold.targets, found, strict=True), start=1):
+            if len(done) < self._budget.trials:
                 if method is None:
                     method = self._prepared(fold, sources)
-                name = self._titles[table.task.key]
-                self._progress.task(name, i + 1, len(missing), missing[i], sum(missing[i + 1 :]))
+                    self._progress.plan(self._planned(fold, found))
+                self._progress.task(place)
                 done = self._tuned(method, table, {trial.config: trial for trial in done})
             self.results.append(SourceTask(table.task, table.space, tuple(done)))
+
+    def _planned(self, fold: Fold, found: Sequence[Sequence[Trial]]) -> list[Planned]:
+        return [
+            Planned.of(table.task, self._titles[table.task.key], self._budget.trials - len(done))
+            for table, done in zip(fold.targets, found, strict=True)
+        ]
 
     def _prepared(self, fold: Fold, sources: tuple[SourceTask, ...]) -> Method:
         self._progress.stage(f"learn for {fold.name}")

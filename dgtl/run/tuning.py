@@ -11,6 +11,7 @@ from dgtl.core.history import SourceTask
 from dgtl.core.records import CHECK, best_trial
 from dgtl.core.titles import titles
 from dgtl.methods.loop import tune
+from dgtl.report.progress import Planned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Tuning:
         names = titles([problem.task for _, problem in targets])
         found = [self._recorded(problem.task) for _, problem in targets]
         missing = [max(self.context.budget.trials - len(recorded), 0) for recorded in found]
+        plan = zip((problem.task for _, problem in targets), names, missing, strict=True)
+        self.progress.plan([Planned.of(*each) for each in plan])
         results = []
         for i, (number, problem) in enumerate(targets):
             task, space, recorded = problem.task, problem.space, found[i]
@@ -60,7 +63,7 @@ class Tuning:
                 self.log.task(task, space)
             for trial in self.context.earlier.trials(task.key):
                 self.context.tracker.trial(task, trial, names[i])
-            self.progress.task(names[i], i + 1, len(targets), missing[i], sum(missing[i + 1 :]))
+            self.progress.task(i + 1)
             trials = list(recorded.values())[: self.context.budget.trials]
             if missing[i]:
                 tuner = self.context.method.tuner(problem, np.random.SeedSequence([seed, number]))

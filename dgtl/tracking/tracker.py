@@ -48,6 +48,12 @@ TIMEOUT_S = 60.0
 """Longest wait for W&B's server, at the start and at the end of a run."""
 
 
+def check_mode(mode: str) -> None:
+    """Raises ValueError for what is no `Mode`."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"tracking.mode={mode}: choose of {', '.join(get_args(Mode))}")
+
+
 class Tracker:
     """Reports one run to W&B.
 
@@ -78,8 +84,7 @@ class Tracker:
         job_type: str = "",
         name: str = "",
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ValueError(f"tracking={mode}: must be one of {', '.join(get_args(Mode))}")
+        check_mode(mode)
         self._run: Any = None
         self._trials, self._search_s = 0, 0.0
         self._best: dict[str, float] = {}
