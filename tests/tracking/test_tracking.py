@@ -265,7 +265,7 @@ def test_disabled_writes_nothing_and_never_imports_wandb(tmp_path):
 
 @pytest.mark.parametrize("mode", ["on", "", "Offline"])
 def test_other_mode_is_refused(tmp_path, mode):
-    with pytest.raises(ValueError, match="must be one of online, offline, disabled"):
+    with pytest.raises(ValueError, match="choose of online, offline, disabled"):
         Tracker(mode, tmp_path, config={})
 
 
