@@ -28,7 +28,7 @@ WRONG = {
     "history.import=damaged.jsonl": "history.import=damaged.jsonl: no AutoTVM record in 1 files",
     "hardware.num_cores=99999": "hardware.num_cores=99999: this machine offers 1 to",
     "hardware.kind=cuda": "hardware.kind=cuda: this machine cannot be measured for it",
-    "workload.tasks=[foo]": "workload.tasks finds none of the layers: conv 3x3 3->16 16x16 s1; ",
+    "workload.tasks=[foo]": "workload.tasks finds none of the layers: conv 3x3 3->16 16x16 s2; ",
     "workload=tables": "search recorded tables by hardware=replay",
     "workload=onnx": "Missing mandatory value: workload.path",
     "measure.repeats=many": "measure.repeats=many: must be a number",
