@@ -1,9 +1,9 @@
 """Tunes a network for this machine: python run.py model=dgp workload=resnet18"""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
+
+from dgtl.run.command import call
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -15,7 +15,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("stopped; the same command goes on from here")
+    call(main)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core.titles import title_of, title_of_layer
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -123,6 +125,17 @@ class Task:
         that a workload never learns from its own layers.
         """
         return self.layer or shape_key(self.kind, self.axes, self.accesses)
+
+    @property
+    def title(self) -> str:
+        """What a person calls the layer, e.g. ``conv 3x3 64->64 56x56 s1``.
+
+        Tasks that differ in epilogue or padding share it; `dgtl.core.titles.titles` tells those of
+        a list apart. What has no such name goes by its shape key.
+        """
+        if self.layer:
+            return title_of_layer(self.layer) or self.layer
+        return title_of(self.axes, self.accesses) or self.shape_key
 
     @property
     def constant_bytes(self) -> int:

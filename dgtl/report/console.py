@@ -11,6 +11,7 @@ from rich.table import Table
 from dgtl.report.progress import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from dgtl.results.summary import Summary, TaskSummary
@@ -33,6 +34,10 @@ vm = tvm.relax.VirtualMachine(tvm.runtime.load_module("{library}"), tvm.cpu())
 output = vm["main"](tvm.runtime.tensor(image))  # image: a numpy array"""
 
 
+COLUMN_GAP = 2
+"""Characters between two columns of a table."""
+
+
 def print_summary(summary: Summary, folder: Path, console: Console | None = None) -> None:
     """Prints one row per task, the totals of the network, and where the results lie.
 
@@ -42,7 +47,7 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
         console: where to print; standard output if not given.
     """
     console = console or Console(highlight=False)
-    console.print(_task_table(summary))
+    console.print(_task_table(summary, console.width))
     console.print(_network_table(summary))
     console.print(f"Results in {folder}", markup=False, soft_wrap=True)
     found = {name: what for name, what in OUTPUTS.items() if (folder / name).exists()}
@@ -55,22 +60,39 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
             console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _task_table(summary: Summary) -> Table:
-    title = f"{summary.workload} on {summary.hardware}, tuned by {summary.model}"
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("task", overflow="ellipsis")
+def _task_table(summary: Summary, width: int) -> Table:
+    """A row per task; where a terminal is narrow, columns are left out, and figures never cut."""
     rows = [_task_cells(task) for task in summary.tasks]
-    headers = ("weight", "space", "trials", "GFLOPS", "latency", "weighted", "search")
-    for header, *cells in zip(headers, *rows, strict=True):
-        # Where a terminal is narrow, names are cut and figures are not.
-        width = max(len(text) for text in (header, *cells))
-        table.add_column(header, justify="right", no_wrap=True, min_width=width)
-    for task, row in zip(summary.tasks, rows, strict=True):
-        table.add_row(task.name.removeprefix("fused_"), *row)
+    title = f"{summary.workload} on {summary.hardware}, tuned by {summary.model}"
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, COLUMN_GAP - 1, 0, 0),  # beside it stands the line, which is blank
+    )
+    table.add_column("task", no_wrap=True, overflow="ellipsis")
+    for header in _columns(rows, width)[1:]:
+        figures = max(len(header), *(len(row[header]) for row in rows))
+        table.add_column(header, justify="right", no_wrap=True, min_width=figures)
+    for row in rows:
+        table.add_row(*(row[str(column.header)] for column in table.columns))
     return table
 
 
-def _task_cells(task: TaskSummary) -> tuple[str, ...]:
+def _columns(rows: Sequence[dict[str, str]], width: int) -> list[str]:
+    """Headers of the columns that fit; the least telling ones are left out first."""
+    kept = list(rows[0])
+    for dropped in ("space", "weighted", "trials", "search"):
+        widths = [max(len(name), *(len(row[name]) for row in rows)) for name in kept]
+        if sum(widths) + COLUMN_GAP * (len(kept) - 1) <= width:
+            break
+        kept.remove(dropped)
+    return kept
+
+
+def _task_cells(task: TaskSummary) -> dict[str, str]:
     best = ("-", "all failed" if task.trials else "-", "-")
     if task.best_gflops is not None and task.best_latency_us is not None:
         best = (
@@ -78,8 +100,16 @@ def _task_cells(task: TaskSummary) -> tuple[str, ...]:
             f"{task.best_latency_us:.1f} us",
             f"{task.weight * task.best_latency_us / 1e3:.3f} ms",
         )
-    size = f"{task.space_size}" if task.space_size < 10_000 else f"{task.space_size:.1e}"
-    return (str(task.weight), size, str(task.trials), *best, duration(task.search_s))
+    return {
+        "task": task.title,
+        "weight": str(task.weight),
+        "space": f"{task.space_size}" if task.space_size < 10_000 else f"{task.space_size:.1e}",
+        "trials": str(task.trials),
+        "GFLOPS": best[0],
+        "latency": best[1],
+        "weighted": best[2],
+        "search": duration(task.search_s),
+    }
 
 
 def _network_table(summary: Summary) -> Table:
@@ -98,8 +128,8 @@ def _network_table(summary: Summary) -> Table:
     table.add_row("  build", duration(summary.build_s), "all builds; they run side by side")
     table.add_row("  run", duration(summary.run_s), "all runs on the hardware")
     table.add_row("  model", duration(summary.model_s), "cost model and search")
-    learnt = f"on {summary.source_trials} trials of {summary.source_tasks} source tasks"
-    table.add_row("pre-training", duration(summary.pretrain_s), f"{learnt}; not in search time")
+    learnt = f"{summary.source_trials} trials of {summary.source_tasks} tasks"
+    table.add_row("pre-training", duration(summary.pretrain_s), f"{learnt}, not in search time")
     table.add_row("trials", str(summary.trials), f"{summary.failed_trials} failed")
     return table
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.core.records import throughput
+from dgtl.core.titles import titles
 from dgtl.report import style
 from dgtl.results import metrics
 
@@ -80,7 +81,7 @@ def draw_curves(folder: Path, results: Sequence[SourceTask]) -> list[Path]:
 def task_curve(result: SourceTask, over: str) -> Figure:
     """Best-so-far throughput of one task, unnamed, over ``trials`` or ``search`` time."""
     figure, panel = style.panel(3.4, 2.3)
-    _draw_panel(panel, result, _positions(result.trials, over), named=False)
+    _draw_panel(panel, result, _positions(result.trials, over))
     panel.set_ylabel("GFLOPS")
     panel.set_xlabel(AXES[over])
     return figure
@@ -165,8 +166,9 @@ def _small_multiples(results: Sequence[SourceTask], over: str) -> Figure:
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for panel in panels[len(results) :]:
         panel.set_axis_off()
-    for panel, result in zip(panels, results, strict=False):
-        _draw_panel(panel, result, _positions(result.trials, over))
+    names = titles([result.task for result in results])
+    for panel, result, name in zip(panels, results, names, strict=False):
+        _draw_panel(panel, result, _positions(result.trials, over), name)
     figure.supylabel("throughput [GFLOPS]", fontsize=9)
     figure.supxlabel(AXES[over], fontsize=9)
     _draw_legend(figure)
@@ -174,7 +176,7 @@ def _small_multiples(results: Sequence[SourceTask], over: str) -> Figure:
 
 
 def _draw_panel(
-    panel: Axes, result: SourceTask, x: NDArray[np.float64], *, named: bool = True
+    panel: Axes, result: SourceTask, x: NDArray[np.float64], name: str | None = None
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
@@ -196,7 +198,7 @@ def _draw_panel(
     if not ok.all():
         # Never an empty unclipped line: its bounding box would upset the layout.
         panel.plot(x[~ok], y[~ok], clip_on=False, zorder=3, **FAILED)
-    title = f"{result.task.kind}, weight {result.task.weight}"
+    title = f"weight {result.task.weight}"
     if ok.any():
         first, top = int(np.argmax(ok)), int(np.argmax(y))
         best = metrics.best_so_far(y)
@@ -209,8 +211,8 @@ def _draw_panel(
         panel.set_ylim(0, 1)
         panel.set_yticks([])
     style.tidy(panel)
-    if named:
-        title = f"{shortened(result.task.name, TITLE_CHARACTERS)}\n{title}"
+    if name is not None:
+        title = f"{shortened(name, TITLE_CHARACTERS)}\n{title}"
     panel.set_title(title, fontsize=style.FONT - 1, loc="left", pad=4)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgtl.core.titles import titles
 from dgtl.report import style
-from dgtl.report.curves import MAX_PANELS, TUNING_SET, shortened
+from dgtl.report.curves import MAX_PANELS, TUNING_SET
 from dgtl.results import metrics
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def search_time(results: Sequence[SourceTask]) -> Figure:
         names = [f"all {len(results)} tasks"]
         seconds = np.array([time_shares([t for r in results for t in r.trials])])
     else:
-        names = [shortened(result.task.name, 24) for result in results]
+        names = titles([result.task for result in results])
         seconds = np.array([time_shares(result.trials) for result in results])
     figure, panel = style.panel(style.INCHES[0], 0.9 + 0.2 * len(names))
     left = np.zeros(len(names))

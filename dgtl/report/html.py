@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.core.records import best_trial
+from dgtl.core.titles import titles
 from dgtl.report import curves, figures
 from dgtl.report.page import Page
 from dgtl.report.progress import duration
 from dgtl.results import metrics
-from dgtl.results.run_folder import REPORT, labels
+from dgtl.results.run_folder import REPORT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def _curves(page: Page, run: Run) -> None:
         )
         _standing(page, run)
         return
-    names = labels(run.results)
+    names = titles([result.task for result in run.results])
     for over, folded in (("trials", ""), ("search", "The same over search time")):
         drawn = {
             f"{name}, {_axis_words(over)}": curves.task_curve(result, over)
@@ -182,16 +183,18 @@ def _own(seconds: float | None) -> str:
 def _schedules(page: Page, run: Run) -> None:
     limit = _limit_gflops(run)
     note = "The fastest configuration of each task, as its key and as what it stands for: the "
-    note += "factors of each tile from the outermost loop to the innermost."
+    note += "factors of each tile from the outermost loop to the innermost. A task's name is that "
+    note += "of its function."
     if limit is not None:
         note += f" The arithmetic limit of the hardware is taken as {limit:g} GFLOPS."
     page.heading("Best schedules", note)
-    headers = ["task", "kind", "weight", "trials", "found at", "GFLOPS", "latency [us]"]
+    headers = ["task", "name", "weight", "trials", "found at", "GFLOPS", "latency [us]"]
     headers += ["of the limit"] if limit is not None else []
     headers += ["of the recorded best"] if run.recorded_best else []
     rows = []
-    for name, result in zip(labels(run.results), run.results, strict=True):
-        cells = [name, result.task.kind, str(result.task.weight), str(len(result.trials))]
+    names = titles([result.task for result in run.results])
+    for name, result in zip(names, run.results, strict=True):
+        cells = [name, result.task.name, str(result.task.weight), str(len(result.trials))]
         best = best_trial(result.trials)
         if best is None:
             rows.append([*cells, *["-"] * (len(headers) - 4), "all failed"])
@@ -205,7 +208,7 @@ def _schedules(page: Page, run: Run) -> None:
             top = run.recorded_best.get(result.task.key)
             cells.append("-" if top is None else f"{gflops / top:.1%}")
         rows.append([*cells, f"{best.config}\n{_described(result, best.config)}"])
-    page.table([*headers, "configuration"], rows, texts=("task", "kind"), long="configuration")
+    page.table([*headers, "configuration"], rows, texts=("task", "name"), long="configuration")
 
 
 def _described(result: SourceTask, config: str) -> str:

@@ -20,7 +20,7 @@ from dgtl.results.model_hash import UNKNOWN, model_hash
 from dgtl.results.summary import Summary, summarise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from dgtl.core.records import Hardware
 
@@ -194,13 +194,6 @@ def find_runs(folders: Iterable[Path]) -> list[Path]:
             raise ValueError(f"no run in {folder}: give a folder that holds a trials.jsonl")
         found += runs
     return list(dict.fromkeys(found))
-
-
-def labels(results: Sequence[SourceTask]) -> list[str]:
-    """A name for each task: its own, or its key where several share the name."""
-    names = [result.task.name for result in results]
-    keys = [result.task.key for result in results]
-    return names if len(set(names)) == len(names) else keys
 
 
 def _revisions(history: History) -> tuple[str, ...]:

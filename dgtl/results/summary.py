@@ -10,6 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.records import best_trial
+from dgtl.core.titles import titles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from dgtl.core.records import Hardware, Task, Trial
     from dgtl.core.space import DesignSpace
 
-SUMMARY_SCHEMA = 1
-"""Version of ``summary.json``; a reader refuses a newer one."""
+SUMMARY_SCHEMA = 2
+"""Version of ``summary.json``; a reader refuses a newer one. 2: tasks have a title."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class TaskSummary:
 
     Args:
         name, kind, weight, flops: of the task.
+        title: what a person calls it, unlike that of any other task of the run.
         space_size: configurations of its design space.
         trials: configurations tried, failures included.
         best_gflops: throughput of its best trial [GFLOPS]; None if every trial failed.
@@ -38,6 +40,7 @@ class TaskSummary:
     """
 
     name: str
+    title: str
     kind: str
     weight: int
     flops: float
@@ -118,7 +121,9 @@ class Summary:
                 f"summary schema {record['schema']} is newer than this program's "
                 f"({SUMMARY_SCHEMA}): update dgtl"
             )
-        return cls(**{**record, "tasks": tuple(TaskSummary(**task) for task in record["tasks"])})
+        # A summary of schema 1 knew tasks by their names only.
+        tasks = tuple(TaskSummary(**{"title": t["name"], **t}) for t in record["tasks"])
+        return cls(**{**record, "schema": SUMMARY_SCHEMA, "tasks": tasks})
 
     def write(self, path: Path) -> None:
         """Writes ``summary.json``; a number that is not finite raises ValueError."""
@@ -130,11 +135,14 @@ class Summary:
         return cls.from_json(json.loads(path.read_text()))
 
 
-def summarise_task(task: Task, space: DesignSpace, trials: Sequence[Trial]) -> TaskSummary:
-    """Summary of one task; of equally good trials the first is the best."""
+def summarise_task(
+    task: Task, space: DesignSpace, trials: Sequence[Trial], title: str | None = None
+) -> TaskSummary:
+    """Summary of one task, by its own title if none is given; the first of equals is the best."""
     best = best_trial(trials)
     return TaskSummary(
         name=task.name,
+        title=task.title if title is None else title,
         kind=task.kind,
         weight=task.weight,
         flops=task.flops,
@@ -167,7 +175,11 @@ def summarise(
         workload, model, hardware, seed, pretrain_s, untuned_latency_ms, latency_ms: as in
             `Summary`.
     """
-    tasks = tuple(summarise_task(r.task, r.space, r.trials) for r in results)
+    names = titles([result.task for result in results])
+    tasks = tuple(
+        summarise_task(r.task, r.space, r.trials, name)
+        for r, name in zip(results, names, strict=True)
+    )
     trials = [trial for result in results for trial in result.trials]
     return Summary(
         workload=workload,

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
 from dgtl.core.records import best_trial
+from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions
@@ -30,6 +31,7 @@ from dgtl.report.progress import Progress
 from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay as experiment_replay
+from dgtl.run.checks import check
 from dgtl.run.start import resolved, start
 from dgtl.run.tuning import Tuning, verify_best
 from dgtl.tables.select import pattern_matcher
@@ -61,6 +63,7 @@ def main(cfg: DictConfig) -> None:
     runner = experiment_replay.run if cfg.hardware.kind == "replay" else run
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
+        check(cfg, folder)
         if not cfg.fresh and is_complete(folder, resolved(cfg)):
             print(f"already complete: {folder} (fresh=true runs it again)")
         else:
@@ -97,24 +100,27 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     """
     if cfg.workload.name == "tables":
         raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
-    if cfg.deploy.repeats < 1:
-        raise ValueError(f"deploy.repeats={cfg.deploy.repeats}: at least 1")
     options = MeasureOptions(**{**cfg.measure, "cache_flush_mb": cfg.measure.cache_flush_mb or 0.0})
-    if cfg.share is not None and not Path(cfg.share).is_dir():
-        raise ValueError(f"share={cfg.share}: no such folder of runs")
     machine.require_linker()
     hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
-    context = start(cfg, folder)
-    method, earlier = context.method, context.earlier
-
-    with context.tracker, Progress() as progress:
+    # All that may be wrong comes before `start`, which sets earlier results aside.
+    with Progress() as progress:
         progress.stage("import network")
         network = lower(model, tvm.target.Target(hardware.target))
         functions = extract(network, hardware)
         targets = _targets(functions, hardware)
         if not targets:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
+        progress.stage("read history")
+        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+        if cfg.measure.cache_flush_mb is None:
+            options = dataclasses.replace(options, cache_flush_mb=_constants_mb(targets))
+        targets = _wanted(targets, cfg.workload.tasks)
+
+    context = start(cfg, folder)
+    method, earlier = context.method, context.earlier
+    with context.tracker, Progress() as progress:
         if earlier.n_trials:
             progress.message(
                 f"{folder} holds {earlier.n_trials} trials of an earlier run: going on from there "
@@ -125,10 +131,6 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             progress.message(text)
 
         progress.stage("learn from history")
-        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
-        if cfg.measure.cache_flush_mb is None:
-            options = dataclasses.replace(options, cache_flush_mb=_constants_mb(targets))
-        targets = _wanted(targets, cfg.workload.tasks)
         n_source = sum(len(source.trials) for source in sources)
         progress.message(
             f"{n_source} trials of {len(sources)} source tasks"
@@ -204,12 +206,16 @@ def _constants_mb(targets: Sequence[Target]) -> float:
 
 
 def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[Target]:
-    """The targets that ``workload.tasks`` finds in their name or key: tuned as among the others."""
+    """The targets of which ``workload.tasks`` finds title, name or key; tuned as among all."""
     finds = pattern_matcher(patterns)
-    wanted = [t for t in targets if finds(t.function.name) or finds(t.problem.task.key)]
+    names = titles([t.problem.task for t in targets])
+    wanted = [
+        t
+        for t, name in zip(targets, names, strict=True)
+        if any(finds(text) for text in (name, t.function.name, t.problem.task.key))
+    ]
     if not wanted:
-        names = ", ".join(f"{t.function.name} ({t.problem.task.shape_key})" for t in targets)
-        raise ValueError(f"workload.tasks finds none of the layers: {names}")
+        raise ValueError(f"workload.tasks finds none of the layers: {'; '.join(names)}")
     return wanted
 
 
@@ -217,8 +223,6 @@ def _sources(
     cfg: DictConfig, hardware: Hardware, tasks: Sequence[Task], progress: Progress
 ) -> list[SourceTask]:
     """The tasks to learn from: none has the shape of a target (the paper's setting: new tasks)."""
-    if cfg.history.hardware not in ("same", "any"):
-        raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
     any_hardware = cfg.history.hardware == "any"
     shipped = cfg.history.path is None
     history = History.read(SHIPPED if shipped else Path(cfg.history.path))

@@ -17,16 +17,17 @@ from hydra.utils import instantiate
 
 from dgtl.core.history import SourceTask, TrialLog, subset
 from dgtl.core.records import throughput
+from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import tune
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
-from dgtl.report.progress import Progress
+from dgtl.report.progress import Planned, Progress
 from dgtl.results.run_folder import Run
 from dgtl.results.summary import Summary, summarise
-from dgtl.run.start import start
+from dgtl.run.start import resolved, start
 from dgtl.tables.folds import Fold, layer_folds, network_folds
 from dgtl.tables.pool import PoolProblem, PoolSpace
 from dgtl.tables.read import Tables, read_tables
@@ -56,12 +57,15 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         ValueError: settings or tables that cannot be used.
     """
     _check(cfg)
-    context = start(cfg, folder)
-    config = context.config
-    with context.tracker, Progress() as progress:
+    config = resolved(cfg)
+    # All that may be wrong comes before `start`, which sets earlier results aside.
+    with Progress() as progress:
         progress.stage("read tables")
         read = read_tables(config["hardware"]["tables"], cfg.hardware.name, cfg.hardware.min_rows)
         folds = _folds(cfg.workload.leave_out, config["workload"], read)
+
+    context = start(cfg, folder)
+    with context.tracker, Progress() as progress:
         rows = sum(len(table.trials) for table in read.tables)
         for text in context.remarks():
             progress.message(text)
@@ -73,7 +77,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             if not context.earlier.n_trials:
                 for record in read.provenances:
                     log.provenance(record)
-            search = _Search(cfg, context, read, log, progress)
+            search = _Search(cfg, context, read, folds, log, progress)
             for fold in folds:
                 search.fold(fold)
 
@@ -118,6 +122,9 @@ def _check(cfg: DictConfig) -> None:
         )
     if isinstance(cfg.hardware.tables, str):
         raise ValueError("hardware.tables is a list of paths: hardware.tables=[PATH,...]")
+    for path in cfg.hardware.tables or ():
+        if not Path(path).exists():
+            raise ValueError(f"hardware.tables: {path}: no such file or folder")
 
 
 def _folds(leave_out: str, workload: dict[str, Any], read: Tables) -> list[Fold]:
@@ -141,6 +148,7 @@ class _Search:
         cfg: DictConfig,
         context: RunContext,
         read: Tables,
+        folds: Sequence[Fold],
         log: TrialLog,
         progress: Progress,
     ):
@@ -148,6 +156,8 @@ class _Search:
         self._log, self._progress = log, progress
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
+        tasks = [table.task for fold in folds for table in fold.targets]
+        self._titles = dict(zip((task.key for task in tasks), titles(tasks), strict=True))
         trials = [trial for table in read.tables for trial in table.trials]
         self._pools: dict[str, PoolSpace] = {}
         nearest = self._nearest if cfg.hardware.outside == "nearest" else None
@@ -163,15 +173,21 @@ class _Search:
             sources = tuple(subset(sources, self._cfg.history.max_trials, self._cfg.seed))
         self.sources |= {source.task.key: source for source in sources}
         method: Method | None = None
-        for place, table in enumerate(fold.targets, start=1):
-            done = self._earlier.trials(table.task.key)[: self._budget.trials]
+        found = [self._earlier.trials(t.task.key)[: self._budget.trials] for t in fold.targets]
+        for place, (table, done) in enumerate(zip(fold.targets, found, strict=True), start=1):
             if len(done) < self._budget.trials:
                 if method is None:
                     method = self._prepared(fold, sources)
-                missing = self._budget.trials - len(done)
-                self._progress.task(table.task.key, place, len(fold.targets), missing)
+                    self._progress.plan(self._planned(fold, found))
+                self._progress.task(place)
                 done = self._tuned(method, table, {trial.config: trial for trial in done})
             self.results.append(SourceTask(table.task, table.space, tuple(done)))
+
+    def _planned(self, fold: Fold, found: Sequence[Sequence[Trial]]) -> list[Planned]:
+        return [
+            Planned.of(table.task, self._titles[table.task.key], self._budget.trials - len(done))
+            for table, done in zip(fold.targets, found, strict=True)
+        ]
 
     def _prepared(self, fold: Fold, sources: tuple[SourceTask, ...]) -> Method:
         self._progress.stage(f"learn for {fold.name}")

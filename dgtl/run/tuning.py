@@ -9,13 +9,15 @@ import numpy as np
 
 from dgtl.core.history import SourceTask
 from dgtl.core.records import CHECK, best_trial
+from dgtl.core.titles import titles
 from dgtl.methods.loop import tune
+from dgtl.report.progress import Planned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dgtl.core.history import TrialLog
-    from dgtl.core.records import Trial
+    from dgtl.core.records import Task, Trial
     from dgtl.features.problem import Problem
     from dgtl.measure.protocol import Measurer
     from dgtl.methods.base import Tuner
@@ -49,30 +51,38 @@ class Tuning:
             targets: problems with their places in the network.
             seed: of the run.
         """
+        names = titles([problem.task for _, problem in targets])
+        found = [self._recorded(problem.task) for _, problem in targets]
+        missing = [max(self.context.budget.trials - len(recorded), 0) for recorded in found]
+        plan = zip((problem.task for _, problem in targets), names, missing, strict=True)
+        self.progress.plan([Planned.of(*each) for each in plan])
         results = []
-        for place, (number, problem) in enumerate(targets, start=1):
-            task, space = problem.task, problem.space
-            earlier = self.context.earlier.trials(task.key)
-            recorded = {trial.config: trial for trial in earlier}
+        for i, (number, problem) in enumerate(targets):
+            task, space, recorded = problem.task, problem.space, found[i]
             if not recorded:
                 self.log.task(task, space)
-            for trial in earlier:
-                self.context.tracker.trial(task, trial)
-            missing = max(self.context.budget.trials - len(recorded), 0)
-            self.progress.task(task.name, place, len(targets), missing)
+            for trial in self.context.earlier.trials(task.key):
+                self.context.tracker.trial(task, trial, names[i])
+            self.progress.task(i + 1)
             trials = list(recorded.values())[: self.context.budget.trials]
-            if missing:
+            if missing[i]:
                 tuner = self.context.method.tuner(problem, np.random.SeedSequence([seed, number]))
-                trials = self._tuned(problem, tuner, recorded)
+                trials = self._tuned(problem, tuner, recorded, names[i])
             results.append(SourceTask(task, space, tuple(trials)))
         return results
 
-    def _tuned(self, problem: Problem, tuner: Tuner, recorded: dict[str, Trial]) -> list[Trial]:
+    def _recorded(self, task: Task) -> dict[str, Trial]:
+        """What an earlier run tried of a task, by configuration."""
+        return {trial.config: trial for trial in self.context.earlier.trials(task.key)}
+
+    def _tuned(
+        self, problem: Problem, tuner: Tuner, recorded: dict[str, Trial], title: str
+    ) -> list[Trial]:
         def on_trial(trial: Trial) -> None:
             trial = trial.replace(provenance=self.provenance)
             self.log.trial(trial)
             self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
-            self.context.tracker.trial(problem.task, trial)
+            self.context.tracker.trial(problem.task, trial, title)
 
         budget = self.context.budget
         return tune(problem, tuner, self.measurer, budget, recorded=recorded, on_trial=on_trial)

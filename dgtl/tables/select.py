@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from dgtl.core.titles import titles
 from dgtl.tables.networks import OTHER, SHAPES, networks_of
 
 if TYPE_CHECKING:
@@ -44,13 +45,18 @@ def choose(
     patterns: Iterable[str] | None = None,
     networks: Sequence[str] | None = None,
 ) -> list[SourceTask]:
-    """The tables whose key one of the regular expressions finds, of one of the networks.
+    """The tables of which a regular expression finds key or title, of one of the networks.
 
     Raises:
         ValueError: no table is left, or a network or an expression is unknown.
     """
     wanted = pattern_matcher(patterns)
-    chosen = [table for table in tables if wanted(table.task.key)]
+    names = titles([table.task for table in tables])
+    chosen = [
+        table
+        for table, name in zip(tables, names, strict=True)
+        if wanted(table.task.key) or wanted(name)
+    ]
     if networks is not None:
         unknown = set(networks) - {*SHAPES, OTHER}
         if unknown:

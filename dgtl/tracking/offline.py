@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from dgtl.core.titles import titles
 from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ def rebuild(run: Run, project: str = "dgtl", group: str = "") -> Path:
         name=run_name(summary.workload, summary.model, summary.seed),
     ) as tracker:
         if not run.replayed:
-            for result in run.results:
+            names = titles([result.task for result in run.results])
+            for name, result in zip(names, run.results, strict=True):
                 for trial in result.trials:
-                    tracker.trial(result.task, trial)
+                    tracker.trial(result.task, trial, name)
         tracker.end(run)
     made = set(offline_runs(run.folder)) - before
     if not made:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from dgtl.core.records import throughput
+from dgtl.core.titles import titles
 from dgtl.results import metrics
-from dgtl.results.run_folder import labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +46,12 @@ SERIES = {
 PICTURES = ("curves_trials.png", "curves_search.png")
 TIMEOUT_S = 60.0
 """Longest wait for W&B's server, at the start and at the end of a run."""
+
+
+def check_mode(mode: str) -> None:
+    """Raises ValueError for what is no `Mode`."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"tracking.mode={mode}: choose of {', '.join(get_args(Mode))}")
 
 
 class Tracker:
@@ -78,8 +84,7 @@ class Tracker:
         job_type: str = "",
         name: str = "",
     ) -> None:
-        if mode not in get_args(Mode):
-            raise ValueError(f"tracking={mode}: must be one of {', '.join(get_args(Mode))}")
+        check_mode(mode)
         self._run: Any = None
         self._trials, self._search_s = 0, 0.0
         self._best: dict[str, float] = {}
@@ -101,13 +106,18 @@ class Tracker:
     def __exit__(self, *exception: object) -> None:
         self.finish(0 if exception[0] is None else 1)
 
-    def trial(self, task: Task, trial: Trial) -> None:
-        """Reports one trial of ``task``, a failure without a throughput."""
+    def trial(self, task: Task, trial: Trial, title: str | None = None) -> None:
+        """Reports one trial of ``task``, a failure without a throughput.
+
+        Args:
+            task, trial: what was tried.
+            title: of the task among those of the run; its own if not given.
+        """
         self._trials += 1
         self._search_s += trial.search_s
         row: dict[str, Any] = {
             "trial": self._trials,
-            "task": task.name,
+            "task": task.title if title is None else title,
             "status": trial.status.value,
             "stage": trial.stage,
             "build_s": trial.build_s,
@@ -137,21 +147,16 @@ class Tracker:
         self._do(lambda run: run.summary.update(dict(numbers)))
 
     def summary(self, summary: Summary) -> None:
-        """Reports a summary, the tasks by name."""
+        """Reports a summary, the tasks by title."""
         record = summary.to_json()
-        tasks = _task_rows(summary)
-        names = [task["name"] for task in tasks]
-        unique = len(set(names)) == len(names)
-        record["tasks"] = {
-            name if unique else f"{i} {name}": task
-            for i, (name, task) in enumerate(zip(names, tasks, strict=True), start=1)
-        }
+        record["tasks"] = {task["title"]: task for task in _task_rows(summary)}
         self._do(lambda run: run.summary.update(record))
 
     def _curves(self, results: Sequence[SourceTask], recorded_best: Mapping[str, float]) -> None:
         """Best so far of every task, and the mean of its share of the task's best."""
         curves, tops = {}, {}
-        for label, result in zip(labels(results), results, strict=True):
+        names = titles([result.task for result in results])
+        for label, result in zip(names, results, strict=True):
             if result.trials:
                 values = throughput(result.task, result.trials)
                 curves[label] = metrics.best_so_far(values)

@@ -1,5 +1,6 @@
 """The summary on the console says what a run came to and where the results lie."""
 
+import dataclasses
 import io
 
 import toys
@@ -39,7 +40,7 @@ def test_printed_summary_has_tasks_network_times_and_folder(tmp_path):
     text = printed([toys.tuned(TASK, SPACE, 12, seed=0)], tmp_path)
     for part in (
         "resnet18 on toy-cpu/4, tuned by dgp",
-        "dense_add",
+        "dense 8->16 batch 4",
         "untuned latency",
         "3.0 times as fast",
         "sum of tasks",
@@ -66,8 +67,27 @@ def test_failed_task_is_said_to_have_failed(tmp_path):
     assert "all failed" in printed([all_failed()], tmp_path)
 
 
-def test_table_fits_a_narrow_terminal(tmp_path):
-    text = printed([toys.tuned(TASK, SPACE, 12, seed=0)], tmp_path, width=80)
-    table = text[: text.index("Results in")]
-    assert max(len(line) for line in table.splitlines()) <= 80
-    assert "…" not in table
+def test_at_eighty_columns_titles_are_whole_and_figures_uncut(tmp_path):
+    deep = toys.conv2d(112, 1024, 1024, 1, 4)
+    slow = {"wall_s": 5.0, "build_s": 5.0}
+    results = [
+        toys.tuned(TASK, SPACE, 12, seed=0),
+        SourceTask(deep, toys.space_of(deep), (toys.trial(deep, "0", 0.0123456, **slow),) * 1024),
+        all_failed(),
+    ]
+    results[2] = dataclasses.replace(results[2], task=dataclasses.replace(TASK, key="another"))
+    lines = printed(results, tmp_path, width=80).splitlines()
+    assert max(map(len, lines[: lines.index(f"Results in {tmp_path}")])) <= 80
+    row = next(line for line in lines if line.startswith("conv 1x1 1024->1024 112x112 s4 "))
+    gflops = deep.gflops(0.0123456)
+    assert row.split()[5:] == ["1", "1024", f"{gflops:.1f}", "12345.6", "us", "1:26:11", "h"]
+    assert [line.split("  ")[0] for line in lines if line.startswith("dense")] == [
+        "dense 8->16 batch 4 #2",
+        "dense 8->16 batch 4 #1",
+    ]
+    assert "…" not in "".join(lines)
+
+
+def test_where_a_terminal_is_wide_the_table_has_all_columns(tmp_path):
+    text = printed([toys.tuned(TASK, SPACE, 12, seed=0)], tmp_path, width=120)
+    assert {"space", "weighted", "trials", "search"} <= set(text.splitlines()[1].split())

@@ -86,6 +86,7 @@ def test_report_holds_origin_and_best_schedules(tmp_path):
     assert "toy-cpu, 4 cores" in words
     for result in found:
         assert result.task.name in words
+        assert result.task.title in words
         best = min(result.ok_trials, key=lambda t: t.latency_s)
         assert best.config in words
         assert f"{result.task.gflops(best.latency_s):.1f}" in words

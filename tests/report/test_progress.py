@@ -1,5 +1,6 @@
 """A live display on a terminal, plain lines elsewhere, and honest arithmetic in both."""
 
+import dataclasses
 import io
 
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dgtl.report.progress import Progress, duration
+from dgtl.report.progress import Planned, Progress, duration
+from dgtl.tables.read import read_tables
 
 TASK = toys.dense()
 OK, FAILED = toys.trial(TASK, "a", 1e-3), toys.trial(TASK, "b", None)
@@ -36,7 +38,8 @@ def test_plain_output_has_no_control_characters():
     progress, out, clock = progress_to()
     with progress:
         progress.stage("tune")
-        progress.task("fused_dense", 1, 2, 4)
+        progress.plan([Planned("dense 8->16", 4), Planned("dense 8->32", 4)])
+        progress.task(1)
         for _ in range(4):
             clock.now_s += 20
             progress.trial(OK, 12.0)
@@ -48,23 +51,33 @@ def test_plain_lines_say_stage_task_trials_best_failures_and_time_left():
     progress, out, clock = progress_to()
     with progress:
         progress.stage("tune")
-        progress.task("fused_dense", 1, 2, 4)
+        progress.plan([Planned("dense 8->16", 4), Planned("dense 8->32", 6)])
+        progress.task(1)
+        clock.now_s += 20
+        progress.trial(OK, 12.0)
+        progress.task(2)
         for trial, gflops in ((OK, 12.0), (FAILED, None)):
             clock.now_s += 30
-            progress.trial(trial.replace(wall_s=30.0, model_s=0.0), gflops)
-    lines = out.getvalue().splitlines()
-    assert lines[0] == "tune ..."
-    assert lines[1] == "task 1/2 fused_dense: at most 4 trials"
-    # Two trials took a minute; two of this task and four of the next are to come.
-    expected = "task 1/2 fused_dense: 2/4 trials, best 12.0 GFLOPS, 1 failed, 3:00 min left"
-    assert lines[3] == expected
-    assert lines[-1] == "tune: done in 1:00 min"
+            progress.trial(trial, gflops)
+    assert out.getvalue().splitlines() == [
+        "tune ...",
+        "task 1/2 dense 8->16: at most 4 trials",
+        "task 1/2 dense 8->16: 1/4 trials, best 12.0 GFLOPS",
+        "task 1/2 dense 8->16: 1/4 trials, best 12.0 GFLOPS",
+        # A task of four trials took 20 seconds, six trials are to come.
+        "task 2/2 dense 8->32: at most 6 trials, 30.0 s left",
+        "task 2/2 dense 8->32: 1/6 trials, best 12.0 GFLOPS, 25.0 s left",
+        "task 2/2 dense 8->32: 2/6 trials, best 12.0 GFLOPS, 1 failed, 20.0 s left",
+        "task 2/2 dense 8->32: 2/6 trials, best 12.0 GFLOPS, 1 failed",
+        "tune: done in 1:20 min",
+    ]
 
 
 def test_plain_lines_are_few_however_fast_trials_come():
     progress, out, clock = progress_to()
     with progress:
-        progress.task("fused_dense", 1, 1, 1000)
+        progress.plan([Planned("dense 8->16", 1000)])
+        progress.task(1)
         for _ in range(1000):
             clock.now_s += 0.05
             progress.trial(OK, 1.0)
@@ -74,10 +87,11 @@ def test_plain_lines_are_few_however_fast_trials_come():
 def test_best_is_the_highest_and_starts_anew_with_each_task():
     progress, out, _ = progress_to()
     with progress:
-        progress.task("one", 1, 2, 3)
+        progress.plan([Planned("one", 3), Planned("two", 1)])
+        progress.task(1)
         for gflops in (5.0, 9.0, 7.0):
             progress.trial(OK, gflops)
-        progress.task("two", 2, 2, 1)
+        progress.task(2)
         progress.trial(FAILED, None)
     text = out.getvalue()
     assert "task 1/2 one: 3/3 trials, best 9.0 GFLOPS" in text
@@ -85,34 +99,73 @@ def test_best_is_the_highest_and_starts_anew_with_each_task():
 
 
 @given(
-    planned=st.integers(1, 50),
-    count=st.integers(1, 10),
-    steps=st.lists(st.floats(0, 100), min_size=1, max_size=50),
+    plan=st.lists(
+        st.builds(Planned, st.just("t"), st.integers(1, 9), st.integers(1, 9)),
+        min_size=2,
+        max_size=6,
+    ),
+    seconds=st.floats(0.01, 100),
 )
-def test_time_left_is_mean_seconds_per_trial_times_trials_to_come(planned, count, steps):
-    progress, _, _ = progress_to()
-    progress.task("t", 1, count, planned)
-    assert progress.left_s is None
-    for step in steps:
-        progress.trial(OK.replace(wall_s=step, model_s=0.0), 1.0)
-    to_come = max(planned - len(steps), 0) + (count - 1) * planned
-    assert progress.left_s == pytest.approx(sum(steps) / len(steps) * to_come, abs=1e-6)
-
-
-def test_time_between_tasks_does_not_count():
+def test_time_left_is_exact_where_every_loop_of_a_trial_costs_the_same(plan, seconds):
+    plan = [dataclasses.replace(p, trials=plan[0].trials + p.trials % plan[0].trials) for p in plan]
     progress, _, clock = progress_to()
-    progress.task("one", 1, 2, 1)
-    progress.trial(OK.replace(wall_s=2.0, model_s=0.0), 1.0)
-    clock.now_s += 1000
-    progress.task("two", 2, 2, 1)
-    assert progress.left_s == pytest.approx(2.0)
+    progress.plan(plan)
+    left_s = seconds * sum(p.trials * p.loops for p in plan)
+    for i, planned in enumerate(plan, start=1):
+        progress.task(i)
+        for _ in range(planned.trials):
+            assert progress.left_s == (None if i == 1 else pytest.approx(left_s, abs=1e-6))
+            left_s -= seconds * planned.loops
+            clock.now_s += seconds * planned.loops
+            progress.trial(OK, 1.0)
+
+
+def test_what_an_earlier_run_left_of_a_task_is_no_ground_for_the_time_of_whole_ones():
+    progress, _, clock = progress_to()
+    progress.plan([Planned("resumed", 1), Planned("whole", 80), Planned("another", 80)])
+    progress.task(1)
+    clock.now_s += 60
+    progress.trial(OK, 1.0)
+    progress.task(2)
+    assert progress.left_s is None
+    clock.now_s += 40
+    progress.trial(OK, 1.0)
+    progress.task(3)
+    assert progress.left_s == pytest.approx(40)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """Recorded tables of a dozen layers of all kinds, and what their first trials cost."""
+    found = [t for t in read_tables(None).tables if len(t.trials) < 1000]
+    return found[:: len(found) // 12][:12]
+
+
+@pytest.mark.parametrize("first", range(12))
+def test_after_the_first_task_time_left_is_right_within_a_factor_of_two(shipped, first):
+    """Whichever task is the first; trials end a batch at a time, and a task may end early."""
+    tables = shipped[first:] + shipped[:first]
+    made = [table.trials[: 80 if i % 4 else 72] for i, table in enumerate(tables)]
+    progress, _, clock = progress_to()
+    progress.plan([Planned.of(table.task, table.task.title, 80) for table in tables])
+    progress.task(1)
+    for begin in range(0, len(made[0]), 64):
+        batch = made[0][begin : begin + 64]
+        clock.now_s += sum(trial.search_s for trial in batch)
+        for trial in batch:
+            progress.trial(trial, 1.0)
+            assert progress.left_s is None
+    progress.task(2)
+    left_s = sum(trial.search_s for trials in made[1:] for trial in trials)
+    assert left_s / 2 < progress.left_s < left_s * 2
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 def test_task_with_nothing_left_to_try_says_only_that(terminal):
     progress, out, _ = progress_to(terminal=terminal)
     with progress:
-        progress.task("resumed", 1, 1, 0)
+        progress.plan([Planned("resumed", 0)])
+        progress.task(1)
     assert "task 1/1 resumed: nothing left to try" in out.getvalue()
     assert "0/0" not in out.getvalue()
     assert "no valid trial" not in out.getvalue()
@@ -122,18 +175,21 @@ def test_terminal_shows_stage_task_and_best_live():
     progress, out, clock = progress_to(terminal=True)
     with progress:
         progress.stage("tune")
-        progress.task("fused_dense", 1, 2, 4)
-        clock.now_s += 30
-        progress.trial(OK.replace(wall_s=70.0, model_s=0.0), 12.0)
+        progress.plan([Planned("before", 4), Planned("dense 8->16", 4)])
+        progress.task(1)
+        clock.now_s += 280
+        progress.trial(OK, 12.0)
+        progress.task(2)
+        progress.trial(OK, 12.0)
         progress.message("a line")
     text = out.getvalue()
     assert "\x1b[" in text
     for part in (
         "tune",
-        "fused_dense",
+        "dense 8->16",
         "1/4 trials",
         "best 12.0 GFLOPS",
-        "8:10 min left",
+        "3:30 min left",
         "a line",
     ):
         assert part in text
@@ -177,13 +233,18 @@ def test_duration_reads_like_a_clock(seconds, text):
 def test_display_fits_eighty_columns():
     progress, out, clock = progress_to(terminal=True)
     progress.stage("tune")
-    progress.task("fused_conv2d12_add14_add15_relu9_transpose_reshape" * 2, 19, 20, 1000)
+    name = "depthwise 3x3 1024 112x112 s2 batch 128 #2"
+    progress.plan([Planned(name, 1000)] * 20)
+    progress.task(18)
+    clock.now_s += 4000
+    progress.trial(OK, 1.0)
+    progress.task(19)
     for trial, gflops in ((OK, 1234.5), (FAILED, None)):
         clock.now_s += 40
-        progress.trial(trial.replace(wall_s=40.0, model_s=0.0), gflops)
+        progress.trial(trial, gflops)
     out.seek(0)
     out.truncate()
     Console(file=out, width=80, color_system=None).print(progress._render())
+    assert f"task 19/20 {name}" in out.getvalue()
     assert "best 1234.5 GFLOPS  1 failed" in out.getvalue()
-    assert "1:20 min elapsed" in out.getvalue()
-    assert out.getvalue().rstrip().endswith("h left")
+    assert "1:08:00 h elapsed, 2:13:12 h left" in out.getvalue()

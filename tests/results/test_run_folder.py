@@ -7,7 +7,7 @@ import toys
 
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.core.records import CHECK, Status, best_trial
-from dgtl.results.run_folder import Origin, Run, changed, find_runs, is_complete, labels
+from dgtl.results.run_folder import Origin, Run, changed, find_runs, is_complete
 from dgtl.results.summary import summarise
 
 TASK = toys.dense()
@@ -139,12 +139,6 @@ def test_summary_of_another_run_does_not_stay(change, fresh, kept, tmp_path):
     finished(tmp_path, toys.tuned(TASK, SPACE, 4, seed=0))
     Origin.now("again", "dgp", {**CONFIG, **change}).begin(tmp_path, fresh=fresh)
     assert (tmp_path / "summary.json").exists() == kept
-
-
-def test_tasks_of_one_name_are_told_apart_by_their_keys():
-    results = [toys.tuned(toys.dense(rows), SPACE, 2, seed=0) for rows in (4, 8)]
-    assert labels(results) == [result.task.key for result in results]
-    assert labels(results[:1]) == [results[0].task.name]
 
 
 def test_runs_are_found_below_a_folder_and_none_is_an_error(tmp_path):

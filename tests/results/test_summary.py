@@ -35,6 +35,7 @@ FIELDS = [
 ]
 TASK_FIELDS = [
     "name",
+    "title",
     "kind",
     "weight",
     "flops",

@@ -218,12 +218,29 @@ def test_offline_run_holds_the_numbers_of_summary_json(table, tmp_path):
     assert 0 < curves[-1]["mean_share_of_best"] <= 1
 
 
-def test_a_run_that_fails_closes_its_tracking(table, tmp_path):
-    overrides = ("model=random", "tracking=offline", "workload.networks=[vgg16]")
-    with pytest.raises(ValueError, match="no table is left"):
-        run(table, tmp_path, *overrides)
+def test_a_run_that_fails_closes_its_tracking(table, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("stop")
+
+    monkeypatch.setattr(experiment_replay, "tune", fail)
+    with pytest.raises(RuntimeError, match="stop"):
+        run(table, tmp_path, "model=random", "tracking=offline")
     exits = [r.exit.exit_code for r in only_run(tmp_path) if r.HasField("exit")]
     assert exits == [1]
+
+
+def test_a_wrong_setting_leaves_alone_what_an_earlier_run_came_to(table, tmp_path):
+    run(table, tmp_path, "model=random")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.json*")}
+    with pytest.raises(ValueError, match="no table is left"):
+        run(table, tmp_path, "model=random", "fresh=true", "workload.tasks=[foo]")
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.json*")} == before
+
+
+def test_a_layer_is_chosen_by_its_title(table, tmp_path):
+    run(table, tmp_path, "model=random", "workload.tasks=['dense 16->32 batch 4']")
+    (source,) = History.read(tmp_path / "trials.jsonl")
+    assert source.task.key == toys.dense(4, 32, 16).key
 
 
 def test_report_says_which_tables_and_folds(table, tmp_path):

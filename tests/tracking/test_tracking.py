@@ -58,7 +58,8 @@ def test_offline_run_holds_the_numbers_of_the_summary(offline_run):
     for name in expected.keys() - {"tasks"}:
         assert found[name] == expected[name], name
     (task,) = expected["tasks"]
-    tracked = found["tasks"][task["name"]] if "tasks" in found else found[f"tasks.{task['name']}"]
+    title = task["title"]
+    tracked = found["tasks"][title] if "tasks" in found else found[f"tasks.{title}"]
     assert tracked == task
 
 
@@ -66,7 +67,7 @@ def test_offline_run_holds_every_trial(offline_run):
     rows = [values(r.history.item) for r in offline_run if r.HasField("history")]
     assert [row["trial"] for row in rows] == list(range(1, 13))
     assert [row["status"] for row in rows] == [t.status.value for t in RESULT.trials]
-    assert {row["task"] for row in rows} == {TASK.name}
+    assert {row["task"] for row in rows} == {TASK.title}
     best = 0.0
     for row, trial in zip(rows, RESULT.trials, strict=True):
         assert row["build_s"] == trial.build_s
@@ -152,7 +153,7 @@ def test_rebuilt_run_holds_curves_of_all_tasks_row_by_row(rebuilt_run):
     curves = [row for row in rows if "task_trial" in row]
     assert [row["task_trial"] for row in curves] == list(range(1, 9))
     for result in run.results:
-        best = [row[f"best/{result.task.name}"] for row in curves[: len(result.trials)]]
+        best = [row[f"best/{result.task.title}"] for row in curves[: len(result.trials)]]
         assert best == sorted(best)
         assert best[-1] == pytest.approx(result.gflops().max())
     assert curves[-1]["mean_share_of_best"] == pytest.approx(0.5 if run.replayed else 1.0)
@@ -264,7 +265,7 @@ def test_disabled_writes_nothing_and_never_imports_wandb(tmp_path):
 
 @pytest.mark.parametrize("mode", ["on", "", "Offline"])
 def test_other_mode_is_refused(tmp_path, mode):
-    with pytest.raises(ValueError, match="must be one of online, offline, disabled"):
+    with pytest.raises(ValueError, match="choose of online, offline, disabled"):
         Tracker(mode, tmp_path, config={})
 
 

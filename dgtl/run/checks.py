@@ -1,0 +1,93 @@
+"""Settings and folders of a run, live or replayed, checked before it computes or changes anything.
+
+What only one of both knows (a network, tables) it checks itself.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from dgtl.methods.loop import Budget
+from dgtl.tables.select import pattern_matcher
+from dgtl.tracking.tracker import check_mode
+
+if TYPE_CHECKING:
+    from dgtl.methods.base import Method
+
+SECTIONS = ("budget", "measure", "history", "deploy", "model", "workload", "hardware", "tracking")
+
+WHOLE = {
+    "seed": 0,
+    "workload.seed": 0,
+    "workload.folds": 1,
+    "hardware.num_cores": 1,
+    "hardware.min_rows": 1,
+    "budget.initial_set": 1,
+    "budget.tuning_set": 0,
+    "budget.final": 0,
+    "budget.rounds": 0,
+    "history.max_trials": 1,
+    "deploy.repeats": 1,
+}
+"""Settings that are whole numbers, and the least that they may be."""
+
+FLAGS = ("fresh", "deploy.untuned")
+PATHS = ("history.path", "history.import", "share")
+"""Files and folders that are read."""
+
+
+def check(cfg: DictConfig, folder: Path) -> None:
+    """Checks what every run needs.
+
+    Raises:
+        ValueError: a setting that cannot be used, a file that is missing, ``folder`` or ``cache``
+            that cannot be written.
+    """
+    for section in SECTIONS:
+        if not isinstance(cfg.get(section), DictConfig):
+            raise ValueError(
+                f"{section}={cfg.get(section)}: holds settings, such as {section}.NAME="
+            )
+    _check_numbers(cfg)
+    for name in FLAGS:
+        value = OmegaConf.select(cfg, name)
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f"{name}={value}: must be true or false")
+    for name in PATHS:
+        path = OmegaConf.select(cfg, name)
+        if path is not None and not Path(str(path)).exists():
+            raise ValueError(f"{name}={path}: no such file or folder")
+    if cfg.history.hardware not in ("same", "any"):
+        raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
+    check_mode(cfg.tracking.mode)
+    pattern_matcher(cfg.workload.get("tasks"))
+    method: Method = instantiate(cfg.model)
+    Budget(
+        method.planned_trials if cfg.budget.trials is None else cfg.budget.trials, cfg.budget.batch
+    )
+    for what, path in (("the output folder", folder), ("cache", Path(str(cfg.cache)))):
+        _check_writable(what, path)
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    for name, least in WHOLE.items():
+        value: Any = OmegaConf.select(cfg, name)
+        if value is None and name != "seed":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{name}={value}: must be a whole number, at least {least}")
+
+
+def _check_writable(what: str, path: Path) -> None:
+    """Whether files can be made in a folder, or it in the next one above it that there is."""
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise ValueError(f"{what} cannot be written: {there}: {error.strerror}") from error
