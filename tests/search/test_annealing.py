@@ -216,7 +216,8 @@ def test_metropolis_accepts_up_to_exactly_its_probability(current, proposed, tem
 def test_an_equal_one_is_taken_but_at_zero_temperature():
     equal = np.array([1.0])
     assert accepted(equal, equal, 1e-3, np.array([0.999]))[0]
-    assert not accepted(equal, equal, 0.0, np.array([0.0]))[0]
+    with np.errstate(all="raise"):
+        assert not accepted(equal, equal, 0.0, np.array([0.0]))[0]
 
 
 def test_temperature_falls_along_a_line_to_zero(monkeypatch):
