@@ -4,8 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= model=dgp workload=resnet18
+# Which mutants: names of functions or modules, with *.
+MUTANTS ?= dgtl.results.metrics*
 
-.PHONY: run test check lock
+.PHONY: run test check mutants lock
 run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
@@ -16,6 +18,13 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Faults planted one at a time, and whether a test notices: see CONTRIBUTING.md. Not in CI. One
+# thread for each child, as several run side by side.
+mutants: $(VENV)/.ready
+	$(BIN)/pip install --quiet "mutmut>=3.8,<4"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results
 
 # Exact versions and hashes; the index is pip's own setting.
 lock:
