@@ -349,3 +349,11 @@ def test_two_groups_are_groups():
     assert (interval.low, interval.high) == (3.0, 3.0)
     wide = metrics.bootstrap(values, list("aabb"), np.random.default_rng(0), level=0.6)
     assert (wide.low, wide.high) == (0.0, 6.0)
+
+
+def test_whole_numbers_are_no_integers():
+    """Throughput in whole GFLOPS: an expectation is not cut to one."""
+    assert metrics.best_so_far([1, 3, 2]).dtype == np.float64
+    assert metrics.random_search_curve([1, 2], 1).tolist() == [1.5]
+    interval = metrics.bootstrap([1, 2], ["a", "b"], np.random.default_rng(0), level=0.4)
+    assert (interval.mean, interval.low, interval.high) == (1.5, 1.5, 1.5)
