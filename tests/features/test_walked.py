@@ -15,7 +15,7 @@ from dgtl.core.records import Hardware
 from dgtl.core.space import DesignSpace, Knob
 from dgtl.features.loop_nest import FeatureMap
 
-few = settings(max_examples=10, deadline=None)
+few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 2**32)
 
 GPU = Hardware("toy-gpu", '{"kind": "cuda"}', 3)
@@ -156,3 +156,56 @@ def test_vectors_by_hand(factors, vector, waste, accumulators):
     assert found["vector"] == pytest.approx(vector, rel=1e-4)
     assert found["vector_waste"] == pytest.approx(waste, rel=1e-4)
     assert found["accumulators"] == pytest.approx(accumulators, rel=1e-4)
+
+
+@few
+@given(seeds, st.booleans())
+def test_axes_without_a_knob_and_parts_that_skip_levels_are_walked_too(seed, gpu):
+    """Templates of AutoTVM split some axes only, and not at every level."""
+    task = dataclasses.replace(CPU_TASKS["conv"], hardware=GPU if gpu else toys.HARDWARE)
+    # Two parts of the output's channels at the outermost and two at the innermost level.
+    knobs = (
+        Knob.tile("tile_xx", 2, 4, 2, 64, levels=(0, 2)),
+        Knob.tile("tile_ff", 3, 6, 3, 64, levels=(1, 3, 3)),
+        Knob.tile("tile_rc", 6, 2, 2, 64, levels=(0, 1)),
+    )
+    space = DesignSpace(knobs, "SSSRRSRS" if gpu else "SSRSRS")
+    config = space.sample(np.random.default_rng(seed), 1)[0]
+    own = walked_loops.gpu_columns if gpu else walked_loops.cpu_columns
+    expected = walked_loops.nest_columns(task, space, config) | own(task, space, config)
+    compare(FeatureMap(task, space), config, expected)
+
+
+@pytest.mark.parametrize(("columns", "jobs"), [((16, 1, 1, 3), 64), ((48, 1, 1, 1), 4)])
+def test_sixteen_jobs_a_core_are_fused_and_no_more(columns, jobs):
+    """Of 4 rows and 16 columns on 4 cores; 4 x 48 would be too many, so that rows are all."""
+    feature_map = CPU_MAPS["dense", 0]
+    space = feature_map.space
+    config = np.zeros((1, len(space.knobs)), dtype=np.int32)
+    for i, knob in enumerate(space.knobs):
+        if knob.name == "tile_j":
+            config[0, i] = knob.options.index(columns)
+        if knob.name == "tile_i":
+            config[0, i] = knob.options.index((4, 1, 1, 1))
+    found = dict(zip(feature_map.names, np.exp2(feature_map(config)[0]), strict=True))
+    assert found["parallel"] == pytest.approx(jobs, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [0, 16, 64, 512])
+def test_a_body_of_just_the_limit_is_unrolled(steps):
+    """Sums of float32 logarithms of 3, 2 and 6 need not be those of their product."""
+    task = toys.dense(rows=4, columns=48, depth=6)
+    feature_map = FeatureMap(task, toys.space_of(task))
+    space = feature_map.space
+    configs = space.sample(np.random.default_rng(0), 4000)
+    unroll = next(i for i, knob in enumerate(space.knobs) if knob.name == "unroll")
+    configs[:, unroll] = space.knobs[unroll].options.index((steps,))
+    found = dict(zip(feature_map.names, feature_map(configs).T, strict=True))
+    bodies = []
+    for b in range(1, len(space.structure)):
+        at = f"{space.structure[:b]}|{space.structure[b:]}"
+        # Whole numbers, and vectors divide them.
+        bodies.append(np.round(np.exp2(found[f"iterations_{at}"])))
+    whole = np.stack(bodies) / np.minimum(np.round(np.exp2(found["vector"])), 64)
+    expected = np.where(whole <= max(steps, 1), whole, 1).max(axis=0)
+    np.testing.assert_allclose(np.exp2(found["unrolled"]), expected, rtol=1e-4)

@@ -32,19 +32,33 @@ class Loop:
 
 def loops_of(task: Task, space: DesignSpace, config) -> list[Loop]:
     """All loops from the outermost to the innermost."""
-    chosen = space.values(config)
+    factors_of = {a: tile_factors(task, space, config, a) for a in range(len(task.axes))}
     seen = {"S": 0, "R": 0}
     loops = []
     for level, kind in enumerate(space.structure):
         for axis, described in enumerate(task.axes):
             if described.kind != kind:
                 continue
-            factors = chosen[f"tile_{described.name}"]
+            factors = factors_of[axis]
             part = seen[kind]
             step = math.prod(factors[part + 1 :])
             loops.append(Loop(axis, part, factors[part], step, level))
         seen[kind] += 1
     return loops
+
+
+def tile_factors(task: Task, space: DesignSpace, config, axis: int) -> list[int]:
+    """Factors of an axis, outermost first; without a knob it is one loop, the outermost."""
+    levels = space.structure.count(task.axes[axis].kind)
+    for knob, choice in zip(space.knobs, config, strict=True):
+        if knob.role == "tile" and knob.axis == axis:
+            parts = knob.options[choice]
+            places = knob.levels or range(levels)
+            return [
+                math.prod(f for f, place in zip(parts, places, strict=True) if place == level)
+                for level in range(levels)
+            ]
+    return [task.axes[axis].extent] + [1] * (levels - 1)
 
 
 def walk(task: Task, loops: Iterable[Loop]) -> Iterator[tuple[int, ...]]:
@@ -141,7 +155,7 @@ def cpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
         jobs *= loop.factor
     busiest = max(len(range(core, jobs, cores)) for core in range(cores))
 
-    steps = chosen["unroll"][0]
+    (steps,) = chosen.get("unroll", (0,))
     unrolled = 1.0
     for b in range(1, len(space.structure)):
         inside = [loop for loop in loops if loop.level >= b]
@@ -157,7 +171,7 @@ def cpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
         "imbalance": math.log2(busiest * cores / jobs),
         "unroll": math.log2(1 + steps),
         "unrolled": math.log2(unrolled),
-        **{f"sketch_{s}": float(chosen["sketch"][0] == s) for s in range(3)},
+        **{f"sketch_{s}": float(chosen.get("sketch", (0,))[0] == s) for s in range(3)},
         **dict.fromkeys(("producer_inline", "producer_root"), 0.0),
         **dict.fromkeys(("producer_bytes", "producer_repeats"), 0.0),
     }
@@ -199,7 +213,7 @@ def gpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
     last = next(a for a, c in enumerate(task.accesses[-1].strides[-1]) if c)
     row = len({index[last] for index in walk(task, stage)})
     segments = {i * item // 128 for i in range(row)}
-    steps = chosen["unroll"][0]
+    (steps,) = chosen.get("unroll", (0,))
     body = inner * vthreads * iterations(task, [p for p in reduction if p.part > 0])
 
     def along(part: int) -> int:
@@ -230,7 +244,7 @@ def gpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
         "row": math.log2(row),
         "row_waste": math.log2(len(segments) * 128 / (row * item)),
         "unroll": math.log2(1 + steps),
-        "unroll_explicit": float(chosen["unroll_explicit"][0]),
+        "unroll_explicit": float(chosen.get("unroll_explicit", (0,))[0]),
         "body": math.log2(body),
         "unrolled": math.log2(body) if body <= max(steps, 1) else 0.0,
     }
