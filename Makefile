@@ -4,8 +4,10 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?= model=dgp workload=resnet18
+# Which mutants: names of functions or modules, with *.
+MUTANTS ?= dgtl.results.metrics*
 
-.PHONY: install run test check docs lock
+.PHONY: install run test check docs mutants lock
 install: $(VENV)/.ready
 
 run: $(VENV)/.ready
@@ -19,9 +21,18 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+<<<<<<< HEAD
 # Every command and link of the documents, see scripts/check_docs.py.
 docs: $(VENV)/.ready
 	$(BIN)/python scripts/check_docs.py
+=======
+# Faults planted one at a time, and whether a test notices: see CONTRIBUTING.md. Not in CI. One
+# thread for each child, as several run side by side.
+mutants: $(VENV)/.ready
+	$(BIN)/pip install --quiet "mutmut>=3.8,<4"
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
+	$(BIN)/mutmut results | grep -v 'not checked'
+>>>>>>> props
 
 # Exact versions and hashes; the index is pip's own setting.
 lock:

@@ -6,9 +6,20 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import Phase, settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+# For `make mutants`: whether a test fails, not on what least example; and always the same ones.
+settings.register_profile(
+    "mutants",
+    phases=[Phase.explicit, Phase.generate],
+    derandomize=True,
+    database=None,
+    deadline=None,
+)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,11 @@ def ceil(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ceil(x * np.float32(1 - 1e-5))
 
 
+def log2_limit(steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What sums of float32 logarithms may reach where a body of `steps` still fits: 16 is 16."""
+    return np.log2(np.maximum(steps, 1)) + np.float32(1e-3)
+
+
 def columns(
     task: Task,
     tiles: list[NDArray[np.float32]],
@@ -84,7 +89,7 @@ def columns(
     row_bytes = np.exp2(row) * item_bytes
     row_waste = np.log2(ceil(row_bytes / SEGMENT_BYTES) * SEGMENT_BYTES / row_bytes)
     body = inner + vthreads + sum(tiles[a][:, 1:].sum(axis=1) for a in reduction)
-    unrolled = np.where(body <= np.log2(np.maximum(unroll_steps, 1)), body, 0)
+    unrolled = np.where(body <= log2_limit(unroll_steps), body, 0)
 
     return np.stack(
         [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dgtl.core.records import Access, Task
     from dgtl.core.space import Configurations, DesignSpace, Knob
 
-FEATURES_SCHEMA = 2
+FEATURES_SCHEMA = 3
 """Part of the key under which trained models are cached: raise it when a column changes."""
 
 SPATIAL_ROLES = 3
@@ -225,7 +225,7 @@ class FeatureMap:
         unroll = np.log2(1 + steps)
         # The innermost boundary levels whose scalar body fits the unroll limit get unrolled.
         bodies = iterations - np.minimum(vector, math.log2(VECTOR_BYTES))[:, None]
-        fits = bodies <= np.log2(np.maximum(steps, 1))[:, None]
+        fits = bodies <= features_gpu.log2_limit(steps)[:, None]
         unrolled = np.where(fits, bodies, 0).max(axis=1)
 
         sketch = self._option_values(configs, "sketch")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dgtl.methods.loop import Budget
+from dgtl.run.start import budget_of
 from dgtl.tables.select import pattern_matcher
 from dgtl.tracking.tracker import check_mode
 
@@ -67,9 +67,7 @@ def check(cfg: DictConfig, folder: Path) -> None:
     check_mode(cfg.tracking.mode)
     pattern_matcher(cfg.workload.get("tasks"))
     method: Method = instantiate(cfg.model)
-    Budget(
-        method.planned_trials if cfg.budget.trials is None else cfg.budget.trials, cfg.budget.batch
-    )
+    budget_of(cfg, method)
     for what, path in (("the output folder", folder), ("cache", Path(str(cfg.cache)))):
         _check_writable(what, path)
 

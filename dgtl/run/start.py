@@ -66,7 +66,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
             "aside, hydra.run.dir=FOLDER leaves them alone"
         )
     method: Method = instantiate(cfg.model)
-    budget = Budget(_trials(cfg, method), cfg.budget.batch)
+    budget = budget_of(cfg, method)
     folder.mkdir(parents=True, exist_ok=True)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     if cfg.fresh and log_path.exists():
@@ -84,14 +84,19 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
     return RunContext(config, method, budget, log_path, earlier, tracker)
 
 
-def _trials(cfg: DictConfig, method: Method) -> int:
-    """Trials per task; where nothing says, those of the budget's plan: methods compare at equal
-    trials."""
-    if cfg.budget.trials is not None:
-        return int(cfg.budget.trials)
-    if method.planned_trials is not None:
-        return method.planned_trials
-    return int(cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final)
+def budget_of(cfg: DictConfig, method: Method) -> Budget:
+    """What a method may try of each task.
+
+    Where nothing says how many trials, and the method has no plan, those of the budget's plan: so
+    that methods compare at equal trials.
+
+    Raises:
+        ValueError: no budget.
+    """
+    trials = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
+    if trials is None:
+        trials = cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final
+    return Budget(trials, cfg.budget.batch)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

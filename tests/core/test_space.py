@@ -10,7 +10,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.core.space import SPACE_SCHEMA, DesignSpace, Knob, factorisations
+from dgtl.core.space import SPACE_SCHEMA, DesignSpace, Knob, autotvm_splits, factorisations
 
 SPACES = [toys.space_of(toys.dense()), toys.space_of(toys.conv2d(), located=True)]
 spaces = st.sampled_from(SPACES)
@@ -143,3 +143,53 @@ def test_newer_schema_is_refused():
 def test_knob_without_options_is_refused_by_name():
     with pytest.raises(ValueError, match="tile_k"):
         DesignSpace((Knob.tile("tile_k", 0, 7, 1, 4),), "")
+
+
+@given(extent=st.integers(1, 40), parts=st.integers(1, 3), limit=st.integers(1, 40))
+@pytest.mark.parametrize("tails", [False, True])
+def test_splits_of_autotvm_are_all_products_that_fit(tails, extent, parts, limit):
+    """All but the outermost part are allowed factors; the outermost covers what is left.
+
+    Not their order: with tails that is the one of a set in the interpreter (see `autotvm_splits`).
+    """
+    divisors = {d for d in range(1, extent + 1) if extent % d == 0}
+    powers = {2**p for p in range(10) if 2**p <= extent} if tails else set()
+    allowed = [f for f in sorted(divisors | powers) if f <= limit]
+    expected = set()
+    for inner in itertools.product(allowed, repeat=parts - 1):
+        product = math.prod(inner)
+        if extent % product == 0 or (tails and product < extent):
+            expected.add((math.ceil(extent / product), *inner))
+    found = autotvm_splits(extent, parts, limit, tails=tails)
+    assert set(found) == expected
+    assert len(found) == len(expected)
+
+
+@given(extent=st.integers(1, 40), parts=st.integers(1, 3), limit=st.integers(1, 40))
+def test_splits_without_tails_vary_the_innermost_slowest(extent, parts, limit):
+    found = autotvm_splits(extent, parts, limit)
+    assert list(found) == sorted(found, key=lambda option: option[:0:-1])
+
+
+def test_samples_are_uniform_over_every_knob_and_over_the_space():
+    space, n = small(2, 3, 4), 24_000
+    configs = space.sample(np.random.default_rng(0), n)
+    counts = np.bincount(space.index(configs), minlength=24)
+    assert (abs(counts - n / 24) < 5 * math.sqrt(n / 24)).all()
+
+
+@pytest.mark.parametrize("size", [(2, 3), (3, 4, 5)])
+def test_distinct_samples_are_uniform_over_the_space(size):
+    """Six of 6 in random order, or three of 60 found by drawing."""
+    space = small(*size)
+    rng = np.random.default_rng(0)
+    first = [space.index(space.sample_distinct(rng, 3))[0] for _ in range(40 * space.size)]
+    counts = np.bincount(first, minlength=space.size)
+    assert (abs(counts - 40) < 5 * math.sqrt(40)).all()
+
+
+@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=4))
+def test_ranks_count_the_first_knob_fastest(sizes):
+    space = small(*sizes)
+    nested = [row[::-1] for row in itertools.product(*(range(n) for n in reversed(sizes)))]
+    assert space.at(range(space.size)).tolist() == [list(row) for row in nested]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,116 @@ def test_impossible_configs_are_refused(bad: dict) -> None:
 def test_impossible_error_folds_are_refused(folds: int) -> None:
     with pytest.raises(ValueError, match="error_folds"):
         XGBModel(SMALL, error_folds=folds)
+
+
+# --- against other ways to compute the same --------------------------------------------------
+
+PLAIN = XGBConfig(trees=15, depth=4, rate=0.3, subsample=1.0, nthread=1)
+"""Every tree sees every row, so that nothing is drawn."""
+
+
+def coarse(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Trials whose features take few values: each is a bin of its own, whatever the weights."""
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 6, size=(n, 4)).astype(float)
+    return x, np.exp2(4.0 + 0.5 * x[:, 0] - 0.2 * x[:, 1] * x[:, 2] + 0.3 * rng.normal(size=n))
+
+
+@pytest.mark.parametrize("weight", [1, 2, 5])
+def test_a_pooled_target_trial_counts_as_often_as_its_weight(weight: int) -> None:
+    source, target = coarse(120, 0), coarse(30, 1)
+    pooled = XGBModel.pooled(PLAIN, source, (target[0], 8 * target[1]), weight, seed=0)
+    repeated = XGBModel(PLAIN)
+    repeated.fit(
+        np.concatenate([source[0], *[target[0]] * weight]),
+        np.concatenate([source[1], *[8 * target[1]] * weight]),
+        seed=0,
+    )
+    x, _ = coarse(200, 2)
+    np.testing.assert_allclose(pooled.predict_mean(x), repeated.predict_mean(x), atol=1e-4)
+    np.testing.assert_allclose(pooled.predict(x).std, repeated.predict(x).std, rtol=1e-4)
+
+
+def test_without_folds_the_error_is_the_weighted_one_of_the_training_data() -> None:
+    x, gflops = coarse(80, 0)
+    weights = np.random.default_rng(1).uniform(0.5, 4.0, size=80)
+    model = XGBModel(PLAIN)
+    model.fit(x, gflops, seed=0, weights=weights)
+    residual = np.log2(gflops) - model.predict_mean(x)
+    expected = np.sqrt((weights * residual**2).sum() / weights.sum())
+    np.testing.assert_allclose(model.predict(x).std, np.full(80, expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_with_folds_the_error_is_that_of_models_which_never_saw_the_trial(folds: int) -> None:
+    x, gflops = coarse(80, 0)
+    weights = np.random.default_rng(1).uniform(0.5, 4.0, size=80)
+    model = XGBModel(PLAIN, error_folds=folds)
+    model.fit(x, gflops, seed=5, weights=weights)
+    fold_seed = np.random.SeedSequence(5).spawn(2)[0]
+    fold = np.random.default_rng(fold_seed).permutation(80) % folds
+    squares = np.empty(80)
+    for i in range(folds):
+        held = fold == i
+        blind = XGBModel(PLAIN)
+        blind.fit(x[~held], gflops[~held], seed=0, weights=weights[~held])
+        squares[held] = (np.log2(gflops[held]) - blind.predict_mean(x[held])) ** 2
+    expected = np.sqrt((weights * squares).sum() / weights.sum())
+    assert model.predict(x).std[0] == pytest.approx(expected, rel=1e-5)
+    whole = XGBModel(PLAIN)
+    whole.fit(x, gflops, seed=0, weights=weights)
+    np.testing.assert_array_equal(model.predict_mean(x), whole.predict_mean(x))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_mean_of_models_has_the_mean_of_their_errors(count: int) -> None:
+    models = []
+    for number in range(count):
+        x, gflops = coarse(60, number)
+        models.append(XGBModel(dataclasses.replace(PLAIN, trees=3 + number)))
+        models[-1].fit(x, gflops * 4.0**number, seed=number)
+    x, _ = coarse(50, 9)
+    merged = XGBModel.mean_of(models)
+    expected = np.mean([model.predict_mean(x) for model in models], axis=0)
+    np.testing.assert_allclose(merged.predict_mean(x), expected, atol=1e-5)
+    stds = [model.predict(x).std[0] for model in models]
+    assert merged.predict(x).std[0] == pytest.approx(np.mean(stds), rel=1e-12)
+    assert merged.config == models[0].config
+
+
+def test_the_depth_bounds_how_many_values_a_tree_tells_apart() -> None:
+    x, gflops = coarse(200, 0)
+    stump = XGBModel(dataclasses.replace(PLAIN, trees=1, depth=2))
+    stump.fit(x, gflops, seed=0)
+    assert len(np.unique(stump.predict_mean(x))) == 4
+
+
+def test_the_rate_scales_what_the_first_tree_learns() -> None:
+    x, gflops = coarse(200, 0)
+    moves = []
+    for rate in (0.1, 0.2):
+        model = XGBModel(dataclasses.replace(PLAIN, trees=1, rate=rate))
+        model.fit(x, gflops, seed=0)
+        moves.append(model.predict_mean(x) - np.log2(gflops).mean())
+    np.testing.assert_allclose(moves[1], 2 * moves[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"trees": 0}, r"^XGBConfig\.trees must be at least 1, got 0$"),
+        ({"depth": 0}, r"^XGBConfig\.depth must be at least 1, got 0$"),
+        ({"nthread": -1}, r"^XGBConfig\.nthread must be at least 0, got -1$"),
+        ({"rate": 0.0}, r"^XGBConfig\.rate must be in \(0, 1\], got 0\.0$"),
+        ({"rate": 1.1}, r"^XGBConfig\.rate must be in \(0, 1\], got 1\.1$"),
+        ({"subsample": 0.0}, r"^XGBConfig\.subsample must be in \(0, 1\], got 0\.0$"),
+        ({"subsample": 1.1}, r"^XGBConfig\.subsample must be in \(0, 1\], got 1\.1$"),
+    ],
+)
+def test_impossible_configs_are_refused_by_name(bad: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        XGBConfig(**bad)
+
+
+def test_the_ends_of_what_is_possible_are() -> None:
+    XGBConfig(trees=1, depth=1, nthread=0, rate=1.0, subsample=1.0)

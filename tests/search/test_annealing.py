@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.search.annealing import AnnealingOptions, Best, accepted, anneal, mutants, untried
+from dgtl.search import annealing
+from dgtl.search.annealing import (
+    AnnealingOptions,
+    Best,
+    accepted,
+    anneal,
+    mutants,
+    untried,
+    walk,
+)
 
 SPACE = toys.space_of(toys.conv2d(), located=True)
 seeds = st.integers(0, 2**32)
@@ -190,3 +199,204 @@ def test_mutants_of_a_space_that_is_tried_out_are_fewer():
     tried = set(space.keys(space.at(range(3))))
     parents = space.at([0])
     assert mutants(space, np.random.default_rng(0), parents, 5, tried) == space.keys(space.at([3]))
+
+
+@given(st.floats(-20, 20), st.floats(-20, 20), st.floats(0.1, 10))
+def test_metropolis_accepts_up_to_exactly_its_probability(current, proposed, temperature):
+    probability = math.exp(min(proposed - current, 0.0) / temperature)
+    below, above = probability * (1 - 1e-9), probability * (1 + 1e-9)
+    a, b = np.full(2, current), np.full(2, proposed)
+    expected = [True, above < 1]
+    found = accepted(a, b, temperature, np.array([below, min(above, 1 - 1e-12)]))
+    assert found[0] == expected[0]
+    if above < 1:
+        assert not found[1]
+
+
+def test_an_equal_one_is_taken_but_at_zero_temperature():
+    equal = np.array([1.0])
+    assert accepted(equal, equal, 1e-3, np.array([0.999]))[0]
+    with np.errstate(all="raise"):
+        assert not accepted(equal, equal, 0.0, np.array([0.0]))[0]
+
+
+def test_temperature_falls_along_a_line_to_zero(monkeypatch):
+    found = []
+
+    def spied(current, proposed, temperature, uniform):
+        found.append(temperature)
+        return accepted(current, proposed, temperature, uniform)
+
+    monkeypatch.setattr(annealing, "accepted", spied)
+    options = AnnealingOptions(chains=3, steps=8, temperature=2.0, patience=8)
+    score, *_ = separable(SPACE, 0)
+    anneal(SPACE, score, np.random.default_rng(0), top=100, options=options)
+    assert found == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25])
+
+
+def walked(space, score, rng, top, options, start, exclude):
+    """`walk` one chain and one configuration at a time: every score seen, and where chains end."""
+    chains = [list(row) for row in space.sample(rng, options.chains)]
+    for i, row in enumerate(start[: options.chains]):
+        chains[i] = list(row)
+    seen: dict[str, float] = {}
+    at = [score(np.array([chain]))[0] for chain in chains]
+    seen |= {
+        space.key(c): s for c, s in zip(chains, at, strict=True) if space.key(c) not in exclude
+    }
+
+    def best():
+        return sorted(seen.values(), reverse=True)[:top]
+
+    stale = 0
+    for step in range(options.steps):
+        proposals = space.neighbours(rng, np.array(chains, dtype=np.int32))
+        uniform = rng.random(len(chains))
+        before = best()
+        for i, proposal in enumerate(proposals):
+            value = score(proposal[None])[0]
+            if space.key(proposal) not in exclude:
+                seen[space.key(proposal)] = value
+            temperature = options.temperature * (options.steps - step) / options.steps
+            better = value > at[i]
+            if better or (temperature and uniform[i] < math.exp((value - at[i]) / temperature)):
+                chains[i], at[i] = list(proposal), value
+        stale = 0 if best() != before else stale + 1
+        if stale == options.patience:
+            break
+    return best(), np.array(chains)
+
+
+@given(seeds, st.sampled_from([0.0, 1.0, 3.0]), st.integers(1, 12), st.integers(0, 6))
+def test_a_walk_is_that_of_its_chains_one_by_one(seed, temperature, top, n_start):
+    space = small(3, 5, 2, 7)
+    rng = np.random.default_rng(seed)
+    # No two configurations score the same.
+    table = rng.normal(size=space.size)
+
+    def score(configs):
+        return table[space.index(configs)]
+
+    start = space.sample(rng, n_start)
+    exclude = set(space.keys(space.sample(rng, 20)))
+    options = AnnealingOptions(chains=4, steps=25, temperature=temperature, patience=6)
+    arguments = {"top": top, "options": options, "start": start, "exclude": exclude}
+    found = walk(space, score, np.random.default_rng(seed), **arguments)
+    best, points = walked(space, score, np.random.default_rng(seed), **arguments)
+    np.testing.assert_array_equal(found.points, points)
+    np.testing.assert_array_equal(found.best[1], best)
+    np.testing.assert_array_equal(score(found.best[0]), found.best[1])
+    assert exclude.isdisjoint(space.keys(found.best[0]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_a_small_space_are_found_as_by_enumeration(seed):
+    space = small(3, 4, 5)
+    table = np.random.default_rng(seed).normal(size=space.size)
+
+    def score(configs):
+        return table[space.index(configs)]
+
+    options = AnnealingOptions(chains=16, steps=300, patience=300)
+    found, scores = anneal(space, score, np.random.default_rng(seed), top=5, options=options)
+    ranks = np.argsort(-table)[:5]
+    assert space.index(found) == ranks.tolist()
+    np.testing.assert_array_equal(scores, table[ranks])
+
+
+def test_the_first_chains_start_where_told_and_the_others_at_random():
+    asked = []
+
+    def score(configs):
+        asked.append(configs.copy())
+        return np.zeros(len(configs))
+
+    start = SPACE.sample(np.random.default_rng(9), 3)
+    options = AnnealingOptions(chains=5, steps=1)
+    walk(SPACE, score, np.random.default_rng(0), top=1, options=options, start=start)
+    np.testing.assert_array_equal(asked[0][:3], start)
+    random = SPACE.sample(np.random.default_rng(0), 5)
+    np.testing.assert_array_equal(asked[0][3:], random[3:])
+
+
+def test_settings_are_autotvms_unless_others_are_given():
+    options = AnnealingOptions()
+    assert (options.chains, options.steps, options.temperature) == (128, 500, 1.0)
+    assert options.patience == 50
+    rows = []
+
+    def score(configs):
+        rows.append(len(configs))
+        return np.zeros(len(configs))
+
+    anneal(small(2), score, np.random.default_rng(0), top=2)
+    assert rows == [128] * (1 + 50)
+
+
+def test_best_is_full_of_the_first_of_equals():
+    space = small(10)
+    best = Best(space, 2)
+    assert best.add(space.at([3, 4]), np.array([1.0, 1.0]))
+    assert not best.add(space.at([5]), np.array([1.0]))
+    assert not best.add(space.at([3]), np.array([1.0]))
+    assert best.add(space.at([0]), np.array([2.0]))
+    # Equals are in the order of their keys, so that a result does not depend on the heap.
+    found, scores = best.ranked()
+    assert scores.tolist() == [2.0, 1.0]
+    assert space.keys(found)[0] == "0"
+    tied = Best(space, 4)
+    tied.add(space.at([7, 2, 9, 4]), np.zeros(4))
+    assert space.keys(tied.ranked()[0]) == ["2", "4", "7", "9"]
+
+
+def test_best_of_nothing_is_empty():
+    found, scores = Best(SPACE, 3).ranked()
+    assert found.shape == (0, len(SPACE.knobs))
+    assert scores.shape == (0,)
+
+
+def test_untried_are_uniform_over_what_is_left():
+    space = small(2, 5)
+    tried = set(space.keys(space.at([0, 3, 7])))
+    rng = np.random.default_rng(0)
+    drawn = [key for _ in range(2000) for key in untried(space, rng, 2, tried)]
+    keys, counts = np.unique(drawn, return_counts=True)
+    assert set(keys) == set(space.keys(space.at(range(10)))) - tried
+    # 4000 draws of 7: five standard errors.
+    assert (abs(counts - 4000 / 7) < 5 * math.sqrt(4000 / 7)).all()
+
+
+def test_mutants_take_one_two_or_three_steps_equally_often_from_parents_equally_often():
+    space = small(*[50] * 12)
+    parents = np.stack([np.zeros(12, np.int32), np.full(12, 25, np.int32)])
+    rng = np.random.default_rng(0)
+    steps, chosen = [], []
+    for _ in range(900):
+        (child,) = space.parse_all(mutants(space, rng, parents, 1))
+        changed = (child != parents).sum(axis=1)
+        steps.append(changed.min())
+        chosen.append(changed.argmin())
+    # Two steps of three change the same knob once in twelve, and rarely back.
+    expected = {1: 300 + 25, 2: 300 - 25 + 75, 3: 300 - 75}
+    for n, count in expected.items():
+        assert abs(steps.count(n) - count) < 5 * math.sqrt(count)
+    assert abs(np.mean(chosen) - 0.5) < 5 * 0.5 / math.sqrt(900)
+
+
+def test_mutants_give_up_after_fifty_draws(monkeypatch):
+    space = small(2, 2)
+    draws = []
+    rng = np.random.default_rng(0)
+    original = space.keys
+    monkeypatch.setattr(space, "keys", lambda configs: draws.append(1) or original(configs))
+    assert mutants(space, rng, space.at([0]), 5, ()) != []
+    assert len(draws) == 50
+
+
+@pytest.mark.parametrize("least", [{"chains": 1}, {"steps": 1}, {"patience": 1}])
+def test_one_is_enough_of_everything(least):
+    found, _ = anneal(
+        small(3), lambda c: c[:, 0], np.random.default_rng(0), top=3,
+        options=AnnealingOptions(temperature=0.0, **least),
+    )  # fmt: skip
+    assert 1 <= len(found) <= 3

@@ -1,5 +1,7 @@
 """In a pool every configuration stands for a recorded one: no tuner leaves the table."""
 
+import math
+
 import numpy as np
 import pytest
 import toys
@@ -51,6 +53,50 @@ def test_any_configuration_stands_for_the_nearest_row():
         distances = np.linalg.norm(points - POOL._points(config[None]), axis=1)
         assert distances[row] == pytest.approx(distances.min())
     assert set(POOL.keys(configs)) <= RECORDED
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Between the log2 tile factors; a step of another choice is as far as a factor of two."""
+    steps = []
+    for knob, i, j in zip(SPACE.knobs, a, b, strict=True):
+        if knob.role == "tile":
+            factors = zip(knob.options[i], knob.options[j], strict=True)
+            steps += [math.log2(one / other) for one, other in factors]
+        else:
+            steps.append(float(i) - float(j))
+    return math.hypot(*steps)
+
+
+def test_the_nearest_row_is_that_of_all_distances():
+    for config, row in zip(random_configs(30), POOL.find(random_configs(30)), strict=True):
+        distances = [distance(config, other) for other in POOL.rows]
+        assert distances[row] == pytest.approx(min(distances))
+
+
+def test_steps_lead_to_the_sixteen_nearest_rows_equally_often():
+    assert NEIGHBOURS == 16
+    rng, row = np.random.default_rng(0), POOL.rows[17]
+    steps = POOL.index(POOL.neighbours(rng, np.tile(row, (4000, 1))))
+    distances = np.array([distance(row, other) for other in POOL.rows])
+    found, counts = np.unique(steps, return_counts=True)
+    assert len(found) == 16
+    # Row 17 itself is at 0, so that the sixteenth other is the seventeenth of all.
+    assert distances[found].max() == pytest.approx(np.sort(distances)[16])
+    assert np.sort(distances[found]) == pytest.approx(np.sort(distances)[1:17])
+    assert (abs(counts - 250) < 5 * math.sqrt(250)).all()
+
+
+def test_the_middle_between_two_rows_is_nearer_to_one_of_them_by_factors_not_by_index():
+    """32 = 1 x 32 lies nearer to 2 x 16 than to 32 x 1, however the options are numbered."""
+    knob = SPACE.knobs[2]
+    assert knob.name == "tile_j"
+    rows = np.zeros((2, len(SPACE.knobs)), dtype=np.int32)
+    rows[0, 2] = knob.options.index((32, 1, 1, 1))
+    rows[1, 2] = knob.options.index((1, 1, 2, 16))
+    asked = rows[:1].copy()
+    asked[0, 2] = knob.options.index((1, 1, 1, 32))
+    pool = PoolSpace(SPACE, rows)
+    np.testing.assert_array_equal(pool.at(pool.find(asked)), rows[1:])
 
 
 def test_features_are_those_of_the_row():
