@@ -26,14 +26,6 @@ WARP = 32
 SEGMENT_BYTES = 128
 """Memory that one access of a whole warp covers at best."""
 
-NAMES = (
-    *("blocks", "block_imbalance", "threads", "warp_waste", "vthreads", "outputs_per_thread"),
-    *("shared_data", "shared_weight", "shared", "stages", "loads_per_thread"),
-    *("stage_intensity", "traffic_data", "traffic_weight", "traffic", "traffic_intensity"),
-    *("thread_x", "warp_x", "vthread_x", "inner_x", "row", "row_waste"),
-    *("unroll", "unroll_explicit", "body", "unrolled"),
-)
-
 
 def ceil(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Least integer not below x, where x comes of float32 logarithms: 9.000001 was 9."""
@@ -52,8 +44,8 @@ def columns(
     staged: list[NDArray[np.float32]],
     unroll_steps: NDArray[np.float32],
     explicit: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """The columns `NAMES` [N, D] of N configurations.
+) -> dict[str, NDArray[np.float32] | float]:
+    """The columns of N configurations by name: arrays [N], or a number for all.
 
     Args:
         task: axes and accesses; the output's last dimension is contiguous in memory.
@@ -91,14 +83,31 @@ def columns(
     body = inner + vthreads + sum(tiles[a][:, 1:].sum(axis=1) for a in reduction)
     unrolled = np.where(body <= log2_limit(unroll_steps), body, 0)
 
-    return np.stack(
-        [
-            *(blocks, imbalance, threads, warp_waste, vthreads, inner + vthreads),
-            *(data, weight, shared, stages, loads),
-            *(stage_intensity, *traffic, math.log2(task.flops) - traffic[2]),
-            *(tiles[last][:, 2], np.minimum(tiles[last][:, 2], math.log2(WARP))),
-            *(tiles[last][:, 1], tiles[last][:, 3:].sum(axis=1), row, row_waste),
-            *(np.log2(1 + unroll_steps), explicit, body, unrolled),
-        ],
-        axis=1,
-    )
+    return {
+        "blocks": blocks,
+        "block_imbalance": imbalance,
+        "threads": threads,
+        "warp_waste": warp_waste,
+        "vthreads": vthreads,
+        "outputs_per_thread": inner + vthreads,
+        "shared_data": data,
+        "shared_weight": weight,
+        "shared": shared,
+        "stages": stages,
+        "loads_per_thread": loads,
+        "stage_intensity": stage_intensity,
+        "traffic_data": traffic[0],
+        "traffic_weight": traffic[1],
+        "traffic": traffic[2],
+        "traffic_intensity": math.log2(task.flops) - traffic[2],
+        "thread_x": tiles[last][:, 2],
+        "warp_x": np.minimum(tiles[last][:, 2], math.log2(WARP)),
+        "vthread_x": tiles[last][:, 1],
+        "inner_x": tiles[last][:, 3:].sum(axis=1),
+        "row": row,
+        "row_waste": row_waste,
+        "unroll": np.log2(1 + unroll_steps),
+        "unroll_explicit": explicit,
+        "body": body,
+        "unrolled": unrolled,
+    }

@@ -16,7 +16,7 @@ in a table per option, so that a batch costs a few gathers and sums.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class FeatureMap:
         self._location = self._location_table()
         self._shape = self._shape_columns()
         self._gpu = task.hardware.kind in features_gpu.KINDS
-        self.names = self._column_names()
+        self._at = [f"{structure[: b + 1]}|{structure[b + 1 :]}" for b in range(self._boundaries)]
+        self.names = tuple(self._columns(space.at([0])))
 
     def __call__(self, configs: Configurations) -> NDArray[np.float32]:
         """Features [N, D] of configurations [N, K]; column ``i`` is called ``names[i]``."""
@@ -139,23 +140,14 @@ class FeatureMap:
         columns["cores"] = math.log2(task.hardware.num_cores)
         return columns
 
-    def _column_names(self) -> tuple[str, ...]:
-        structure = self.space.structure
-        names = list(self._shape)
-        for role in self._roles:
-            names += [f"tile_{role}_{p}" for p in range(self._levels[role[0].upper()])]
-        for b in range(self._boundaries):
-            at = f"{structure[: b + 1]}|{structure[b + 1 :]}"
-            columns = ("iterations", "data", "weight", "out", "bytes", "intensity")
-            names += [f"{column}_{at}" for column in columns]
-        if self._gpu:
-            return (*names, *features_gpu.NAMES)
-        names += ["vector", "vector_waste", "accumulators", "parallel", "imbalance"]
-        names += ["unroll", "unrolled", "sketch_0", "sketch_1", "sketch_2"]
-        names += ["producer_inline", "producer_root", "producer_bytes", "producer_repeats"]
-        return tuple(names)
-
     def _features(self, configs: Configurations) -> NDArray[np.float32]:
+        features = np.empty((len(configs), len(self.names)), np.float32)
+        for i, column in enumerate(self._columns(configs).values()):
+            features[:, i] = column
+        return features
+
+    def _columns(self, configs: Configurations) -> dict[str, Any]:
+        """Every column by its name: an array [N], or one number for all configurations."""
         n = len(configs)
         choice = [
             configs[:, self._knob_of_axis[a]] if a in self._knob_of_axis else np.zeros(n, np.int32)
@@ -168,27 +160,31 @@ class FeatureMap:
             inner_log.append(log_table[:, outside][choice[axis]])
             inner.append(table[:, outside][choice[axis]])
 
-        blocks = [
-            np.broadcast_to(np.array(list(self._shape.values()), np.float32), (n, len(self._shape)))
-        ]
         role_tiles = {
             role: sum((tiles[a] for a in axes[1:]), tiles[axes[0]])
             if axes
             else np.zeros((n, self._levels[role[0].upper()]), np.float32)
             for role, axes in self._roles.items()
         }
-        blocks += list(role_tiles.values())
+        columns: dict[str, Any] = dict(self._shape)
+        for role, parts in role_tiles.items():
+            columns |= {f"tile_{role}_{p}": parts[:, p] for p in range(parts.shape[1])}
         iterations = sum(inner_log[1:], inner_log[0])
-        footprints = [self._footprint(access, inner_log, inner) for access in self.task.accesses]
-        total = np.log2(sum(np.exp2(f) for f in footprints))
-        boundary = np.stack([iterations, *footprints, total, 1 + iterations - total], axis=2)
-        blocks.append(boundary.reshape(n, boundary.shape[1] * boundary.shape[2]))
+        data, weight, out = (self._footprint(a, inner_log, inner) for a in self.task.accesses)
+        total = np.log2(np.exp2(data) + np.exp2(weight) + np.exp2(out))
+        for b, at in enumerate(self._at):
+            columns |= {
+                f"iterations_{at}": iterations[:, b],
+                f"data_{at}": data[:, b],
+                f"weight_{at}": weight[:, b],
+                f"out_{at}": out[:, b],
+                f"bytes_{at}": total[:, b],
+                f"intensity_{at}": 1 + iterations[:, b] - total[:, b],
+            }
         if self._gpu:
-            blocks.append(self._gpu_execution(configs, choice, tiles))
-        else:
-            blocks.append(self._execution(configs, role_tiles, tiles, iterations))
-            blocks.append(self._producer(configs, choice))
-        return np.concatenate(blocks, axis=1, dtype=np.float32)
+            return columns | self._gpu_execution(configs, choice, tiles)
+        columns |= self._execution(configs, role_tiles, tiles, iterations)
+        return columns | self._producer(configs, choice)
 
     def _footprint(self, access: Access, inner_log: list, inner: list) -> NDArray[np.float32]:
         """log2 bytes of a buffer that one pass over the given inner extents touches."""
@@ -204,8 +200,8 @@ class FeatureMap:
 
     def _execution(
         self, configs: Configurations, role_tiles: dict, tiles: list, iterations: NDArray
-    ) -> NDArray[np.float32]:
-        """Vector width, accumulators, parallelism, unrolling and the kind of sketch [N, 10]."""
+    ) -> dict[str, Any]:
+        """Vector width, accumulators, parallelism, unrolling and the kind of sketch."""
         lanes = VECTOR_BYTES // self.task.accesses[-1].item_bytes
         vector = role_tiles["s1"][:, -1]
         registers = features_gpu.ceil(np.exp2(vector) / lanes)
@@ -229,13 +225,18 @@ class FeatureMap:
         unrolled = np.where(fits, bodies, 0).max(axis=1)
 
         sketch = self._option_values(configs, "sketch")
-        flags = [(sketch == s).astype(np.float32) for s in range(3)]
-        columns = [vector, waste, accumulators, parallel, imbalance, unroll, unrolled, *flags]
-        return np.stack(columns, axis=1)
+        return {
+            "vector": vector,
+            "vector_waste": waste,
+            "accumulators": accumulators,
+            "parallel": parallel,
+            "imbalance": imbalance,
+            "unroll": unroll,
+            "unrolled": unrolled,
+            **{f"sketch_{s}": sketch == s for s in range(3)},
+        }
 
-    def _gpu_execution(
-        self, configs: Configurations, choice: list, tiles: list
-    ) -> NDArray[np.float32]:
+    def _gpu_execution(self, configs: Configurations, choice: list, tiles: list) -> dict[str, Any]:
         """Columns of `features_gpu`, from the footprints of what a block stages at a time."""
         stage_log, stage = [], []
         for axis, (_, log_table, linear_table) in enumerate(self._axis_tables):
@@ -251,11 +252,11 @@ class FeatureMap:
             explicit=self._option_values(configs, "unroll_explicit"),
         )
 
-    def _producer(self, configs: Configurations, choice: list) -> NDArray[np.float32]:
-        """Where a producer (padding) is computed: its buffer's size and recomputation [N, 4]."""
-        columns = np.zeros((len(configs), 4), np.float32)
+    def _producer(self, configs: Configurations, choice: list) -> dict[str, Any]:
+        """Where a producer (padding) is computed: its buffer's size and recomputation."""
+        names = ("producer_inline", "producer_root", "producer_bytes", "producer_repeats")
         if self._location is None:
-            return columns
+            return dict.fromkeys(names, 0.0)
         knob, table = self._location
         location = self._values(self.space.knobs[knob])[configs[:, knob]]
         inner_log, inner, repeats = [], [], 0.0
@@ -267,11 +268,8 @@ class FeatureMap:
         data = self.task.accesses[0]
         n_bytes = self._footprint(data, inner_log, inner)
         whole = math.log2(math.prod(data.shape) * data.item_bytes)
-        columns[:, 0] = location == -2
-        columns[:, 1] = location == -1
-        columns[:, 2] = n_bytes
-        columns[:, 3] = repeats + n_bytes - whole
-        return columns
+        values = (location == -2, location == -1, n_bytes, repeats + n_bytes - whole)
+        return dict(zip(names, values, strict=True))
 
     def _values(self, knob: Knob) -> NDArray[np.float32]:
         return knob.table[:, 0].astype(np.float32)

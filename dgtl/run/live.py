@@ -32,7 +32,7 @@ from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay as experiment_replay
 from dgtl.run.checks import check
-from dgtl.run.start import resolved, start
+from dgtl.run.start import RunContext, resolved, start
 from dgtl.run.tuning import Tuning, verify_best
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
@@ -45,6 +45,7 @@ from dgtl.tvm.workload.tasks import FusedFunction, extract, input_shapes, lower
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import onnx
     from omegaconf import DictConfig
 
     from dgtl.core.records import Hardware, Task
@@ -88,6 +89,29 @@ class Target:
     problem: Problem
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a run rests on, read before anything of an earlier run is touched.
+
+    Args:
+        hardware: this machine.
+        model: the network as ONNX.
+        network: lowered, without schedules.
+        functions: of the network, those that are not tuned included.
+        targets: those to tune.
+        sources: tasks to learn from.
+        options: how candidates are measured.
+    """
+
+    hardware: Hardware
+    model: onnx.ModelProto
+    network: tvm.ir.IRModule
+    functions: Sequence[FusedFunction]
+    targets: Sequence[Target]
+    sources: Sequence[SourceTask]
+    options: MeasureOptions
+
+
 def run(cfg: DictConfig, folder: Path) -> Summary:
     """Tunes, deploys and reports one workload.
 
@@ -98,86 +122,35 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     Raises:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
-    if cfg.workload.name == "tables":
-        raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
-    options = MeasureOptions(**{**cfg.measure, "cache_flush_mb": cfg.measure.cache_flush_mb or 0.0})
-    machine.require_linker()
-    hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
-    model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
-    # All that may be wrong comes before `start`, which sets earlier results aside.
-    with Progress() as progress:
-        progress.stage("import network")
-        network = lower(model, tvm.target.Target(hardware.target))
-        functions = extract(network, hardware)
-        targets = _targets(functions, hardware)
-        if not targets:
-            raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
-        progress.stage("read history")
-        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
-        if cfg.measure.cache_flush_mb is None:
-            options = dataclasses.replace(options, cache_flush_mb=_constants_mb(targets))
-        targets = _wanted(targets, cfg.workload.tasks)
-
+    job = _job(cfg)
     context = start(cfg, folder)
-    method, earlier = context.method, context.earlier
     with context.tracker, Progress() as progress:
-        if earlier.n_trials:
+        if context.earlier.n_trials:
             progress.message(
-                f"{folder} holds {earlier.n_trials} trials of an earlier run: going on from there "
-                "(fresh=true measures anew)"
+                f"{folder} holds {context.earlier.n_trials} trials of an earlier run: going on "
+                "from there (fresh=true measures anew)"
             )
-
         for text in context.remarks():
             progress.message(text)
-
         progress.stage("learn from history")
-        n_source = sum(len(source.trials) for source in sources)
+        n_source = sum(len(source.trials) for source in job.sources)
         progress.message(
-            f"{n_source} trials of {len(sources)} source tasks"
+            f"{n_source} trials of {len(job.sources)} source tasks"
             if n_source
             else "no trials to learn from: random tuning sets instead of chosen ones"
         )
-        pretrain_s = method.prepare_timed(sources, Path(cfg.cache), int(cfg.seed))
-
-        with TrialLog(context.log_path) as log:
-            source = provenance.collect(hardware, cfg.seed, machine.versions(), options)
-            log.provenance(source)
-            modules = {t.problem.task.key: t.function.mod for t in targets}
-            with LocalMeasurer(hardware, modules, options) as measurer:
-                tuning = Tuning(context, log, source.id, progress, _shared(cfg, measurer))
-                progress.stage("tune")
-                results = tuning.all([(t.number, t.problem) for t in targets], int(cfg.seed))
-                progress.stage("check schedules")
-                results = [verify_best(result, measurer, log) for result in results]
-
+        pretrain_s = context.method.prepare_timed(job.sources, Path(cfg.cache), int(cfg.seed))
+        results = _tuned(cfg, job, context, progress)
         progress.stage("deploy")
-        shutil.rmtree(folder / "best", ignore_errors=True)
-        best = _best_schedules(targets, results)
-        untuned = tuned = None
-        if cfg.workload.tasks is not None:
-            deploy.write_database(folder / "best", hardware, best)
-            progress.message("workload.tasks is a part of the network, which is not built")
-        else:
-            shapes = input_shapes(model)
-            if cfg.deploy.untuned:
-                untuned = deploy.time_untuned(
-                    network, hardware, shapes, repeats=1, throttle_wait_s=options.throttle_wait_s
-                )
-            tuned = _deploy(network, functions, best, hardware, shapes, folder, cfg)
-            if untuned is not None:
-                error = deploy.largest_error(untuned, tuned)
-                if error > NETWORK_TOLERANCE:
-                    raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
-                progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
-
+        untuned, tuned = _deployed(cfg, job, results, folder, progress)
         summary = summarise(
             results,
             workload=cfg.workload.name,
-            model=method.name,
-            hardware=hardware,
+            model=context.method.name,
+            hardware=job.hardware,
             seed=cfg.seed,
             pretrain_s=pretrain_s,
-            sources=sources,
+            sources=job.sources,
             untuned_latency_ms=None if untuned is None else untuned.latency_ms,
             latency_ms=None if tuned is None else tuned.latency_ms,
         )
@@ -187,6 +160,80 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         context.tracker.end(done)
     print_summary(summary, folder)
     return summary
+
+
+def _job(cfg: DictConfig) -> Job:
+    """Reads machine, network and history.
+
+    Raises:
+        ValueError: one that cannot be used.
+    """
+    if cfg.workload.name == "tables":
+        raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
+    machine.require_linker()
+    hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
+    model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
+    with Progress() as progress:
+        progress.stage("import network")
+        network = lower(model, tvm.target.Target(hardware.target))
+        functions = extract(network, hardware)
+        targets = _targets(functions, hardware)
+        if not targets:
+            raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
+        progress.stage("read history")
+        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+    flush_mb = cfg.measure.cache_flush_mb
+    flush_mb = _constants_mb(targets) if flush_mb is None else flush_mb
+    options = MeasureOptions(**{**cfg.measure, "cache_flush_mb": flush_mb})
+    wanted = _wanted(targets, cfg.workload.tasks)
+    return Job(hardware, model, network, functions, wanted, sources, options)
+
+
+def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -> list[SourceTask]:
+    """The targets with their trials, the best of each checked."""
+    with TrialLog(context.log_path) as log:
+        source = provenance.collect(job.hardware, cfg.seed, machine.versions(), job.options)
+        log.provenance(source)
+        modules = {t.problem.task.key: t.function.mod for t in job.targets}
+        with LocalMeasurer(job.hardware, modules, job.options) as measurer:
+            tuning = Tuning(context, log, source.id, progress, _shared(cfg, measurer))
+            progress.stage("tune")
+            results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
+            progress.stage("check schedules")
+            return [verify_best(result, measurer, log) for result in results]
+
+
+def _deployed(
+    cfg: DictConfig, job: Job, results: Sequence[SourceTask], folder: Path, progress: Progress
+) -> tuple[deploy.NetworkTiming | None, deploy.NetworkTiming | None]:
+    """The network timed without and with the best schedules; None for what was not timed.
+
+    Raises:
+        ValueError: the tuned network computes something else.
+    """
+    shutil.rmtree(folder / "best", ignore_errors=True)
+    best = _best_schedules(job.targets, results)
+    if cfg.workload.tasks is not None:
+        deploy.write_database(folder / "best", job.hardware, best)
+        progress.message("workload.tasks is a part of the network, which is not built")
+        return None, None
+    shapes = input_shapes(job.model)
+    untuned = None
+    if cfg.deploy.untuned:
+        untuned = deploy.time_untuned(
+            job.network,
+            job.hardware,
+            shapes,
+            repeats=1,
+            throttle_wait_s=job.options.throttle_wait_s,
+        )
+    tuned = _deploy(job.network, job.functions, best, job.hardware, shapes, folder, cfg)
+    if untuned is not None:
+        error = deploy.largest_error(untuned, tuned)
+        if error > NETWORK_TOLERANCE:
+            raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
+        progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
+    return untuned, tuned
 
 
 def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Target]:

@@ -14,13 +14,12 @@ from dgtl.methods.loop import tune
 from dgtl.report.progress import Planned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from dgtl.core.history import TrialLog
     from dgtl.core.records import Task, Trial
     from dgtl.features.problem import Problem
     from dgtl.measure.protocol import Measurer
-    from dgtl.methods.base import Tuner
     from dgtl.report.progress import Progress
     from dgtl.run.start import RunContext
     from dgtl.tvm.measure.local import LocalMeasurer
@@ -66,8 +65,15 @@ class Tuning:
             self.progress.task(i + 1)
             trials = list(recorded.values())[: self.context.budget.trials]
             if missing[i]:
-                tuner = self.context.method.tuner(problem, np.random.SeedSequence([seed, number]))
-                trials = self._tuned(problem, tuner, recorded, names[i])
+                own_seed = np.random.SeedSequence([seed, number])
+                trials = tune(
+                    problem,
+                    self.context.method.tuner(problem, own_seed),
+                    self.measurer,
+                    self.context.budget,
+                    recorded=recorded,
+                    on_trial=self._keeper(problem, names[i]),
+                )
             results.append(SourceTask(task, space, tuple(trials)))
         return results
 
@@ -75,25 +81,24 @@ class Tuning:
         """What an earlier run tried of a task, by configuration."""
         return {trial.config: trial for trial in self.context.earlier.trials(task.key)}
 
-    def _tuned(
-        self, problem: Problem, tuner: Tuner, recorded: dict[str, Trial], title: str
-    ) -> list[Trial]:
-        def on_trial(trial: Trial) -> None:
+    def _keeper(self, problem: Problem, title: str) -> Callable[[Trial], None]:
+        """What keeps, shows and tracks each trial of a task."""
+
+        def keep(trial: Trial) -> None:
             trial = trial.replace(provenance=self.provenance)
             self.log.trial(trial)
             self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
             self.context.tracker.trial(problem.task, trial, title)
 
-        budget = self.context.budget
-        return tune(problem, tuner, self.measurer, budget, recorded=recorded, on_trial=on_trial)
+        return keep
 
 
 def verify_best(result: SourceTask, machine: LocalMeasurer, log: TrialLog) -> SourceTask:
-    """The result without wrong trials: the best is verify_best, then the next until one is right.
+    """The result without wrong trials: the best is checked, then the next until one is right.
 
     Args:
         result: a tuned task.
-        machine: builds and runs what is verify_best.
+        machine: builds and runs what is checked.
         log: where verdicts are kept.
     """
     trials = list(result.trials)

@@ -136,7 +136,7 @@ class Tracker:
 
     def end(self, run: Run) -> None:
         """Reports what a run came to: curves, summary, the table of tasks, errors, figures."""
-        self._curves(run.results, run.recorded_best)
+        self._curves(run)
         self.summary(run.summary)
         self.numbers(_prediction_errors(run.results))
         self._table(_task_rows(run.summary))
@@ -152,8 +152,9 @@ class Tracker:
         record["tasks"] = {task["title"]: task for task in _task_rows(summary)}
         self._do(lambda run: run.summary.update(record))
 
-    def _curves(self, results: Sequence[SourceTask], recorded_best: Mapping[str, float]) -> None:
+    def _curves(self, run: Run) -> None:
         """Best so far of every task, and the mean of its share of the task's best."""
+        results, recorded_best = run.results, run.recorded_best
         curves, tops = {}, {}
         names = titles([result.task for result in results])
         for label, result in zip(names, results, strict=True):
@@ -176,7 +177,7 @@ class Tracker:
             row["mean_share_of_best"] = float(np.mean([share[n - 1] for share in shares]))
             row["mean_search_s"] = float(np.mean([s[min(n, len(s)) - 1] for s in search_s]))
             row["task_trial"] = n
-            if not self._trials:
+            if run.replayed:
                 row["trial"] = sum(min(n, len(curve)) for curve in curves.values())
             self._log(row)
 

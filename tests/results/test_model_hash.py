@@ -174,7 +174,7 @@ def test_of_this_program_random_search_does_not_depend_on_the_deep_gp():
 
 
 def test_it_is_the_same_in_every_process_and_loads_nothing():
-    settings = {"_target_": "dgtl.methods.dgp.DeepGaussianTransfer"}
+    settings = {"_target_": "dgtl.methods.dgp.DGP"}
     code = (
         "import sys; from dgtl.results.model_hash import model_hash; "
         f"print(model_hash({settings}), 'tensorflow' in sys.modules)"

@@ -10,7 +10,14 @@ import random_states
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.models.deep_gp.map import MapConfig, closed_form, fit_offset, prior_cholesky
+from dgtl.models.deep_gp.map import (
+    AdamMAP,
+    ClosedFormMAP,
+    OffsetPrior,
+    closed_form,
+    fit_offset,
+    prior_cholesky,
+)
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.deep_gp.predict import CachedPredictor
 
@@ -53,7 +60,7 @@ def test_with_inducing_points_at_the_data_it_is_exact_gp_regression(seed, explai
     x, y = measured(8, seed)
     state = empty_gp_at(x, seed)
     layer, h = state.layers[0], random_states.standardised(state, x)
-    prior = MapConfig(tau=0.0, explain_residual=explain)
+    prior = ClosedFormMAP(tau=0.0, explain_residual=explain)
     tuned = closed_form(state, x, y, prior)
 
     new = np.concatenate([h, random_states.standardised(state, random_states.features(5, seed))])
@@ -92,7 +99,7 @@ def test_posterior_is_that_of_a_gaussian_conditioned_on_the_trials(seed, widths,
     mean_y = design @ layer.q_mu[:, 0] + (h @ layer.mean_a + layer.mean_b)[:, 0]
     gain = p @ design.T @ np.linalg.inv(design @ p @ design.T + np.diag(noise))
 
-    tuned = closed_form(state, x, y, MapConfig(tau=tau, explain_residual=explain)).layers[-1]
+    tuned = closed_form(state, x, y, ClosedFormMAP(tau=tau, explain_residual=explain)).layers[-1]
     expected = layer.q_mu[:, 0] + gain @ ((y - 5.0) / 1.7 - mean_y)
     np.testing.assert_allclose(tuned.q_mu[:, 0], expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(covariance_of(tuned), p - gain @ design @ p, atol=1e-5)
@@ -104,7 +111,7 @@ def test_posterior_is_that_of_a_gaussian_conditioned_on_the_trials(seed, widths,
 def test_only_q_of_the_last_layer_moves(seed, widths):
     state = random_states.random_state(seed, widths)
     before = {name: array.copy() for name, array in state.arrays().items()}
-    tuned = closed_form(state, *measured(10, seed), MapConfig()).arrays()
+    tuned = closed_form(state, *measured(10, seed), ClosedFormMAP()).arrays()
     last = len(widths) - 1
     moved = {name for name in before if not np.array_equal(before[name], tuned[name])}
     assert moved == {f"layer{last}.q_mu", f"layer{last}.q_sqrt"}
@@ -116,15 +123,15 @@ def test_only_q_of_the_last_layer_moves(seed, widths):
 def test_without_trials_nothing_changes(seed, widths):
     state = random_states.random_state(seed, widths)
     nothing = np.empty((0, random_states.WIDTH)), np.empty(0)
-    tuned = closed_form(state, *nothing, MapConfig(tau=0.0)).layers[-1]
+    tuned = closed_form(state, *nothing, ClosedFormMAP(tau=0.0)).layers[-1]
     np.testing.assert_allclose(tuned.q_mu, state.layers[-1].q_mu, atol=1e-12)
     np.testing.assert_allclose(covariance_of(tuned), covariance_of(state.layers[-1]), atol=1e-12)
-    unmoved = fit_offset(state, *nothing, MapConfig())
+    unmoved = fit_offset(state, *nothing, OffsetPrior())
     assert (unmoved.scaler.y_mean, unmoved.scaler.y_std) == (5.0, 1.7)
 
     model = DeepGP(DGPConfig(layers=len(widths)))
     model._hold(state)
-    same = model.adapt(*nothing, MapConfig(), seed=0).state.arrays()
+    same = model.adapt(*nothing, ClosedFormMAP(), seed=0).state.arrays()
     assert all(np.array_equal(same[name], array) for name, array in state.arrays().items())
 
 
@@ -134,7 +141,7 @@ def test_trials_of_one_configuration_count_each(seed, n):
     """Of a gap g, r / (r + n s) is left after n trials, s the prior variance, r the noise."""
     state = random_states.random_state(seed, (1,))
     x, y = measured(1, seed)
-    prior = MapConfig(tau=0.3, explain_residual=False)
+    prior = ClosedFormMAP(tau=0.3, explain_residual=False)
     wide = closed_form(state, x[:0], y[:0], prior)
     h = state.scaler.inputs(x)
     mean, var = CachedPredictor(wide, linearise=False).latent(h)
@@ -156,7 +163,7 @@ def test_trials_far_from_every_inducing_point_move_the_model_less_if_the_residua
     x[:, random_states.COLUMNS] = 4.0
     moves = {}
     for explain in (False, True):
-        tuned = closed_form(state, x, y, MapConfig(explain_residual=explain)).layers[0]
+        tuned = closed_form(state, x, y, ClosedFormMAP(explain_residual=explain)).layers[0]
         moves[explain] = np.abs(tuned.q_mu - state.layers[0].q_mu).max()
     assert moves[True] < moves[False]
 
@@ -177,7 +184,7 @@ def test_offset_and_slope_are_those_of_a_ridge_of_two_parameters(seed, offset_sc
     )
     gaps = np.concatenate([((y - 5.0) / 1.7 - f) / error, [0.0, 0.0]])
     a, b = np.linalg.lstsq(rows, gaps, rcond=None)[0]
-    prior = MapConfig(offset_scale=offset_scale, slope_scale=slope_scale)
+    prior = OffsetPrior(offset_scale=offset_scale, slope_scale=slope_scale)
     moved = fit_offset(state, x, y, prior).scaler
     assert moved.y_mean == pytest.approx(5.0 + 1.7 * a, rel=1e-5, abs=1e-5)
     assert moved.y_std == pytest.approx(1.7 * max(1.0 + b, 0.1), rel=1e-5)
@@ -187,10 +194,10 @@ def test_a_task_that_is_shifted_and_stretched_is_found_with_wide_priors():
     state = random_states.random_state(1)
     x = random_states.features(200, 1)
     y = 8.0 + 0.6 * CachedPredictor(state, linearise=False).predict(x)[0]
-    moved = fit_offset(state, x, y, MapConfig(offset_scale=1e4, slope_scale=1e4))
+    moved = fit_offset(state, x, y, OffsetPrior(offset_scale=1e4, slope_scale=1e4))
     mean, _ = CachedPredictor(moved, linearise=False).predict(x)
     np.testing.assert_allclose(mean, y, atol=1e-5)
-    backwards = fit_offset(state, x, -y, MapConfig(offset_scale=1e4, slope_scale=1e4))
+    backwards = fit_offset(state, x, -y, OffsetPrior(offset_scale=1e4, slope_scale=1e4))
     assert backwards.scaler.y_std == pytest.approx(0.1 * 1.7)
     for name in ("columns", "x_mean", "x_std", "x_range"):
         np.testing.assert_array_equal(getattr(moved.scaler, name), getattr(state.scaler, name))
@@ -208,25 +215,27 @@ def test_widened_posterior_is_factored_exactly(seed, outputs, tau):
 
 
 @pytest.mark.parametrize(
-    ("bad", "message"),
+    ("prior", "bad", "message"),
     [
-        ({"method": "sgd"}, r"^MapConfig\.method: unknown 'sgd'$"),
-        ({"frozen": ("all",)}, r"^MapConfig\.frozen must be of .*got \('all',\)$"),
-        ({"tau": -1.0}, r"^MapConfig\.tau must not be negative, got -1\.0$"),
+        (AdamMAP, {"frozen": ("all",)}, r"^AdamMAP\.frozen must be of .*got \('all',\)$"),
+        (ClosedFormMAP, {"tau": -1.0}, r"^ClosedFormMAP\.tau must not be negative, got -1\.0$"),
         *(
-            ({name: 0.0}, rf"^MapConfig\.{name} must be positive, got 0\.0$")
-            for name in (
-                *("kernel_scale", "inducing_scale", "noise_scale", "mean_scale", "steps"),
-                *("learning_rate", "offset_scale", "slope_scale"),
+            (prior, {name: 0.0}, rf"^{prior.__name__}\.{name} must be positive, got 0\.0$")
+            for prior, names in (
+                (AdamMAP, ("kernel_scale", "inducing_scale", "noise_scale", "mean_scale")),
+                (AdamMAP, ("steps", "learning_rate", "tau")),
+                (OffsetPrior, ("offset_scale", "slope_scale")),
             )
+            for name in names
         ),
     ],
 )
-def test_impossible_priors_are_refused_by_name(bad, message):
+def test_impossible_priors_are_refused_by_name(prior, bad, message):
     with pytest.raises(ValueError, match=message):
-        MapConfig(**bad)
+        prior(**bad)
 
 
-def test_every_part_may_be_frozen_and_tau_may_be_nothing():
-    parts = ("lower_layers", "kernels", "inducing", "noise", "mean", "variational")
-    assert MapConfig(frozen=parts, tau=0.0, method="adam").frozen == parts
+def test_all_parts_but_one_may_be_frozen_and_tau_of_the_closed_form_may_be_nothing():
+    parts = ("lower_layers", "kernels", "inducing", "noise", "mean")
+    assert AdamMAP(frozen=parts).frozen == parts
+    assert ClosedFormMAP(tau=0.0).tau == 0.0
