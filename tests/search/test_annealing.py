@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import toys
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgtl.core.space import DesignSpace, Knob
@@ -267,6 +267,7 @@ def walked(space, score, rng, top, options, start, exclude):
     return best(), np.array(chains)
 
 
+@settings(max_examples=20, deadline=None)
 @given(seeds, st.sampled_from([0.0, 1.0, 3.0]), st.integers(1, 12), st.integers(0, 6))
 def test_a_walk_is_that_of_its_chains_one_by_one(seed, temperature, top, n_start):
     space = small(3, 5, 2, 7)
