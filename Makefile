@@ -1,5 +1,5 @@
-# make install, make run, make test: each does all the set-up it needs. Python 3.11 and a C++ compiler (TVM links
-# kernels with it) are all that a machine must have.
+# make install, make run, make test: each does all the set-up it needs. Python 3.11 and a C++
+# compiler (TVM links kernels with it) are all that a machine must have.
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,18 +21,16 @@ check: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-<<<<<<< HEAD
 # Every command and link of the documents, see scripts/check_docs.py.
 docs: $(VENV)/.ready
 	$(BIN)/python scripts/check_docs.py
-=======
+
 # Faults planted one at a time, and whether a test notices: see CONTRIBUTING.md. Not in CI. One
 # thread for each child, as several run side by side.
 mutants: $(VENV)/.ready
 	$(BIN)/pip install --quiet "mutmut>=3.8,<4"
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/mutmut run $(MUTANTS)
 	$(BIN)/mutmut results | grep -v 'not checked'
->>>>>>> props
 
 # Exact versions and hashes; the index is pip's own setting.
 lock:
