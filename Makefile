@@ -14,7 +14,7 @@ run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

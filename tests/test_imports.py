@@ -146,6 +146,8 @@ def test_heavy_packages_stay_in_their_corners(package):
             assert package not in used, f"{name} imports {package}"
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [

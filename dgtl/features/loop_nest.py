@@ -15,6 +15,7 @@ in a table per option, so that a batch costs a few gathers and sums.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -70,7 +71,11 @@ class FeatureMap:
         self._shape = self._shape_columns()
         self._gpu = task.hardware.kind in features_gpu.KINDS
         self._at = [f"{structure[: b + 1]}|{structure[b + 1 :]}" for b in range(self._boundaries)]
-        self.names = tuple(self._columns(space.at([0])))
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns."""
+        return tuple(self._columns(self.space.at([0])))
 
     def __call__(self, configs: Configurations) -> NDArray[np.float32]:
         """Features [N, D] of configurations [N, K]; column ``i`` is called ``names[i]``."""
@@ -141,8 +146,9 @@ class FeatureMap:
         return columns
 
     def _features(self, configs: Configurations) -> NDArray[np.float32]:
-        features = np.empty((len(configs), len(self.names)), np.float32)
-        for i, column in enumerate(self._columns(configs).values()):
+        columns = self._columns(configs)
+        features = np.empty((len(configs), len(columns)), np.float32)
+        for i, column in enumerate(columns.values()):
             features[:, i] = column
         return features
 

@@ -49,6 +49,8 @@ def one_line(error: Exception) -> str | None:
     unknown = re.match(r"Could not override '(.+?)'", str(error))
     if unknown is not None:
         return f"{unknown[1]}: no such setting (python run.py --cfg job shows all)"
+    if str(error).startswith("Config group override must be"):
+        return "a group is chosen by a name, as in model=dgp, and not by a number"
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return " ".join(line for line in lines if "https://" not in line)

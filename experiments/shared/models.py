@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_MODEL = (
     *("seed", "fresh", "cache", "tracking", "hydra", "share"),
-    *("measure", "history", "deploy", "hardware"),
+    *("measure", "history", "deploy", "workload"),
 )
 """Parts of the configuration that the ``model`` section takes nothing from."""
 
@@ -60,9 +60,9 @@ def models_of(folders: Iterable[Path]) -> list[Model]:
 
 def _may_decide(override: str) -> bool:
     name = override.lstrip("+~").split("=")[0].split("@")[0]
-    # Of workloads, only the tables bring a budget along.
-    if name.split(".")[0] == "workload":
-        return override == "workload=tables"
+    # Of hardware, only a replay brings a budget along.
+    if name.split(".")[0] == "hardware":
+        return override == "hardware=replay"
     return name.split(".")[0] not in NO_MODEL
 
 

@@ -1,9 +1,9 @@
 """Second ablation: what is the tuning set worth that the model chose?
 
-    python run.py -m hardware=replay workload=tables model=autotvm,dgp,xgb_transfer \\
+    python run.py -m hardware=replay workload=tables model=autotvm,dgp,dgp_paper,xgb_transfer \\
         seed='range(0,5)'
-    python run.py -m hardware=replay workload=tables model=dgp,xgb_transfer seed='range(0,5)' \\
-        model.tuning_set_by=random
+    python run.py -m hardware=replay workload=tables model=dgp,dgp_paper,xgb_transfer \\
+        seed='range(0,5)' model.tuning_set_by=random
     python -m experiments.tuning_set
 
 Compared on recorded tables are AutoTVM, which starts from nothing, transfer with a random tuning

@@ -20,6 +20,8 @@ from dgtl.core.history import History, SourceTask
 from dgtl.core.records import Status
 from dgtl.measure.replay import ReplayMeasurer
 
+pytestmark = pytest.mark.slow
+
 CONV = "conv2d_nchw.cuda"
 SCRIPT = Path(__file__).parents[2] / "scripts" / "import_autotvm.py"
 
@@ -285,7 +287,6 @@ def test_real_logs_import_completely(real_logs: Path) -> None:
     assert len(found.sources) == 23
 
 
-@pytest.mark.slow
 def test_all_real_logs_import_completely(real_logs: Path) -> None:
     found = import_logs([real_logs])
     assert (found.lines, len(found.trials)) == (259_398, 259_398)

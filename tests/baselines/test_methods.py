@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
     from dgtl.methods.base import Method
 
+pytestmark = pytest.mark.slow
+
 CONF = Path(__file__).parents[2] / "conf" / "model"
 BUDGET = {"initial_set": 4096, "tuning_set": 64, "final": 16, "rounds": 1}
 

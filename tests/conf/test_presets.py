@@ -25,6 +25,8 @@ from dgtl.run import replay
 from dgtl.tables.networks import NETWORKS
 from experiments.compare.searches import read_runs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -182,7 +184,6 @@ def test_a_preset_runs_on_toy_tables(word, tables, tmp_path):
     assert (tmp_path / "report.html").exists()
 
 
-@pytest.mark.slow
 def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     """The command line itself, in a folder of the preset, with what varies in the names."""
     command = [sys.executable, str(ROOT / "run.py"), "experiment=ablate_features", "seed=0,1"]
@@ -200,7 +201,6 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     assert [len(same) for same in methods.values()] == [2, 2]
 
 
-@pytest.mark.slow
 @pytest.mark.tvm
 @pytest.mark.parametrize("word", [w for w in WORDS if "table1" in w and "replay" not in w])
 def test_a_live_preset_debugged_takes_seconds(word, tmp_path):

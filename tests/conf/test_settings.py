@@ -99,6 +99,9 @@ OTHER: dict[str, Any] = {
     "trees.subsample": 0.5,
     "trees.min_child_weight": 20.0,
     "trees.patience": 1,
+    "trees.rounds": 3,
+    "annealing.patience": 1,
+    "history_patience": 1,
     "trees.growth": 3.0,
     "trees.warm_up": 90,
     "early_stopping": 20,
@@ -124,6 +127,8 @@ GIVEN = {
     "chameleon.annealing.temperature": ("exploration=annealing",),
     "chameleon.annealing.patience": ("exploration=annealing", "annealing.patience=8"),
     "trees.growth": ("trees.warm_up=32",),
+    # So that generations are in vain.
+    "gga.patience": ("mutation=0.0", "offspring=4", "generations=1", "population=16"),
 }
 """What else must be set for a setting to matter; its comment in the configuration says so."""
 

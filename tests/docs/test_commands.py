@@ -16,6 +16,7 @@ def check_docs():
     return module
 
 
+@pytest.mark.slow
 def test_every_command_and_link_of_the_documents_is_right(check_docs):
     assert check_docs.problems(fast=True, out=False) == []
 

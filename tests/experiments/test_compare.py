@@ -16,6 +16,8 @@ from dgtl.results import metrics
 from experiments.compare.__main__ import compare
 from experiments.compare.searches import read_runs, read_searches
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

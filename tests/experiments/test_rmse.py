@@ -18,6 +18,8 @@ from experiments.rmse import __main__ as rmse
 from experiments.shared.left_out import left_out
 from experiments.shared.zero_shot import MODELS, Learned, scores
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"trials": 1000, "steps": 5}
 

@@ -29,6 +29,8 @@ from experiments.table1.outcomes import Outcome, Search
 from experiments.table1.report import FIGURES, record
 from experiments.table1.rows import rows_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TASKS = (toys.dense(4, 16, 8), dataclasses.replace(toys.dense(8, 16, 8), weight=3))
 
@@ -364,7 +366,6 @@ def test_default_networks_of_a_replay_are_known_layer_by_layer():
         assert set(Preset.read(budget, replay=True).networks) <= set(NETWORKS)
 
 
-@pytest.mark.slow
 def test_a_campaign_given_again_runs_nothing_and_writes_the_same_figures(tmp_path):
     layers = [toys.conv2d(s, i, o, k, t) for i, o, k, t, s in NETWORKS["vgg16"]]
     with TrialLog(tmp_path / "tables.jsonl") as log:

@@ -102,6 +102,7 @@ def test_nothing_found_counts_as_the_slowest_row(runs, recorded):
             assert curve.by_trials[0] == pytest.approx(slowest[curve.layer])
 
 
+@pytest.mark.slow
 def test_results_are_written_in_all_forms(runs, recorded):
     text = compare([runs / "runs"], runs / "out", "autotvm")
     assert text == (runs / "out" / "tuning_set.md").read_text()

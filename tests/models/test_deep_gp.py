@@ -29,6 +29,8 @@ from dgtl.models.deep_gp.model import DeepGP, DGPConfig, limit_threads
 from dgtl.models.deep_gp.predict import CachedPredictor
 from dgtl.models.deep_gp.state import Scaler
 
+pytestmark = pytest.mark.slow
+
 SMALL = DGPConfig(hidden=3, inducing=24, steps=60, batch=128)
 SEED = tf.constant([1, 2], dtype=tf.int32)
 

@@ -21,6 +21,8 @@ from dgtl.models.xgb import XGBConfig
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 NETWORK = DGPConfig(hidden=2, inducing=24, steps=60, batch=128)
 STACK = StackConfig(
     XGBConfig(trees=60, rate=0.2, nthread=1), folds=3, residual=ResidualGPConfig(steps=120)

@@ -43,6 +43,7 @@ def test_residuals_of_the_training_data_are_too_small(model: XGBModel) -> None:
     np.testing.assert_array_equal(without.predict(x).mean, model.predict(x).mean)
 
 
+@pytest.mark.slow
 def test_same_seed_same_trees(model: XGBModel) -> None:
     x, _ = trials(100, 1)
     same, other = (XGBModel(SMALL, error_folds=3) for _ in range(2))

@@ -39,6 +39,7 @@ def test_no_task_no_curves(tmp_path):
     assert draw_curves(tmp_path, []) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 5, 20])
 def test_every_task_has_a_panel_and_no_title_runs_into_the_next(n):
     task = dataclasses.replace(TASK, name="fused_conv2d12_add14_add15_relu9_transpose_reshape")

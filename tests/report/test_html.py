@@ -17,6 +17,8 @@ from dgtl.report.html import write_report
 from dgtl.report.page import Page
 from dgtl.results.run_folder import Origin, Run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)

@@ -141,6 +141,7 @@ def shipped():
     return found[:: len(found) // 12][:12]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(12))
 def test_after_the_first_task_time_left_is_right_within_a_factor_of_two(shipped, first):
     """Whichever task is the first; trials end a batch at a time, and a task may end early."""

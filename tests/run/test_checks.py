@@ -10,6 +10,8 @@ from hydra import compose, initialize_config_dir
 from dgtl.run.checks import check
 from dgtl.run.command import one_line
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 WRONG = {
@@ -19,7 +21,7 @@ WRONG = {
     "seed=null": "seed=None: must be a whole number",
     "seed=true": "seed=True: must be a whole number",
     "~seed": "seed=None: must be a whole number",
-    "budget=3": "budget=3: holds settings, such as budget.NAME=",
+    "deploy=3": "deploy=3: holds settings, such as deploy.NAME=",
     "budget.trials=many": "budget.trials=many: must be a whole number, at least 1",
     "budget.trials=0": "budget.trials=0: must be a whole number, at least 1",
     "budget.batch=2.5": "budget.batch=2.5: must be a whole number",
@@ -44,7 +46,10 @@ WRONG = {
 }
 """Overrides, and the beginning of the message."""
 
+MODELS = sorted(path.stem for path in (ROOT / "conf/model").glob("*.yaml"))
+
 BEFORE = {
+    "budget=3": "a group is chosen by a name, as in model=dgp, and not by a number",
     "model=foo": "model=foo: choose of autotvm, ",
     "workload=foo": "workload=foo: choose of alexnet, ",
     "hardware=foo": "hardware=foo: choose of local, replay",
@@ -81,7 +86,7 @@ def test_a_wrong_setting_is_told_in_one_line_and_nothing_is_written(wrong, tmp_p
 
 
 @pytest.mark.parametrize("settings", [(), ("hardware=replay", "workload=tables")])
-@pytest.mark.parametrize("model", sorted(path.stem for path in (ROOT / "conf/model").glob("*")))
+@pytest.mark.parametrize("model", MODELS)
 def test_nothing_is_wrong_with_what_comes_with_the_program(settings, model, tmp_path):
     checked(tmp_path, *settings, f"model={model}")
     assert not list(tmp_path.iterdir())

@@ -18,6 +18,8 @@ from dgtl.core.records import Trial
 from dgtl.results.summary import Summary
 from dgtl.run import replay as experiment_replay
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHAPES = ((8, 16, 8), (8, 32, 8), (4, 32, 16), (16, 16, 4))
 N_ROWS = 60

@@ -51,6 +51,7 @@ def test_networks_have_as_many_layers_as_published():
     }
 
 
+@pytest.mark.slow
 def test_layers_occur_as_often_as_in_the_graphs():
     """Counted in the networks that are tuned here, which are torchvision's."""
     for name in ("resnet18", "vgg16", "mobilenet_v1"):

@@ -228,6 +228,7 @@ def test_shipped_tables_hold_many_layers_of_all_kinds_and_a_uniform_sample_of_ea
     assert sum(path.stat().st_size for path in SHIPPED_TABLES.iterdir()) <= 2_000_000
 
 
+@pytest.mark.slow
 def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
     tables, history = shapes(History.read(SHIPPED_TABLES)), shapes(History.read(SHIPPED))
     assert tables.isdisjoint(history)
@@ -236,6 +237,7 @@ def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
     assert shapes(read.small) == history
 
 
+@pytest.mark.slow
 def test_of_the_shipped_tables_those_of_one_hardware_are_searched_whichever_is_named():
     names = {source.task.hardware.name for source in History.read(SHIPPED_TABLES)}
     assert BENCH in names

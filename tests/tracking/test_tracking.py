@@ -19,6 +19,8 @@ from dgtl.results.summary import summarise
 from dgtl.tracking.offline import not_uploaded, rebuild
 from dgtl.tracking.tracker import Tracker
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PICTURE = ROOT / "docs" / "images" / "resnet18_curves.png"
 

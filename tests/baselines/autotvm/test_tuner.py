@@ -27,6 +27,8 @@ from dgtl.features.problem import Problem
 from dgtl.methods.base import stream
 from dgtl.search.annealing import AnnealingOptions
 
+pytestmark = pytest.mark.slow
+
 SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from baselines.chameleon.ppo import estimate, explore, free_knobs
 from baselines.chameleon.ppo_agent import Agent, PPOOptions, networks
@@ -50,6 +51,7 @@ def test_constant_advantages_are_no_nan() -> None:
     np.testing.assert_array_equal(advantages, 0)
 
 
+@pytest.mark.slow
 def test_an_episode_ends_when_three_quarters_of_the_knobs_rest() -> None:
     """With two options per knob every move lands on a boundary: one step per episode."""
     space = DesignSpace(tuple(Knob.choice(f"k{i}", "other", (0, 1)) for i in range(4)), "S")
@@ -65,6 +67,7 @@ def test_an_episode_ends_when_three_quarters_of_the_knobs_rest() -> None:
     assert visits == [32]
 
 
+@pytest.mark.slow
 def test_knobs_without_a_choice_never_move() -> None:
     knobs = (*SPACE.knobs[:2], Knob.choice("fixed", "other", (7,)))
     space = DesignSpace(knobs, "S")
@@ -101,6 +104,7 @@ def walked(agent: Agent, steps: int = 60) -> np.ndarray:
     return points
 
 
+@pytest.mark.slow
 def test_the_agent_solves_a_problem_with_a_known_optimum() -> None:
     """It visits the optimum among 65,536 and learns to walk towards it."""
     options = settings(entropy=0.1, clip=0.3, steps=60, epochs=6)
@@ -118,6 +122,7 @@ def test_the_agent_solves_a_problem_with_a_known_optimum() -> None:
     assert after > 0.75, "random configurations have 0.65"
 
 
+@pytest.mark.slow
 def test_excluded_configurations_are_not_returned() -> None:
     options = settings(episodes=8, side_by_side=8)
     first, _ = explore(

@@ -26,6 +26,8 @@ from dgtl.features.problem import Problem
 from dgtl.methods.loop import Budget, tune
 from dgtl.tables.pool import PoolProblem, PoolSpace
 
+pytestmark = pytest.mark.slow
+
 SEED = np.random.SeedSequence(0)
 OURS = MetaSchedule()
 
