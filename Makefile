@@ -14,7 +14,8 @@ run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -m tvm # alone: these measure
+	$(BIN)/python -m pytest -m "not tvm" -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

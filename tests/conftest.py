@@ -22,17 +22,6 @@ settings.register_profile(
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two workers, one has what measures, so that no timing disturbs another; it begins first.
-
-    The tests of a file stay together: they share what is costly to train.
-    """
-    for item in items:
-        group = "tvm" if item.get_closest_marker("tvm") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("tvm") is None)
-
-
 @pytest.fixture(scope="session")
 def hardware():
     """This machine, with as many cores as `tvm_layers` uses."""

@@ -116,12 +116,6 @@ OTHER: dict[str, Any] = {
 GIVEN = {
     "history_rounds": ("load_history=true",),
     "history_patience": ("load_history=true", "history_rounds=2000"),
-    **{
-        f"chameleon.trees.{name}": ("exploration=annealing", "annealing.steps=40")
-        for name in ("depth", "rate", "gamma", "min_child_weight", "subsample", "l1", "l2")
-    },
-    "chameleon.trees.rounds": ("exploration=annealing", "annealing.steps=40"),
-    "chameleon.trees.patience": ("exploration=annealing", "annealing.steps=40"),
     "chameleon.annealing.chains": ("exploration=annealing",),
     "chameleon.annealing.steps": ("exploration=annealing",),
     "chameleon.annealing.temperature": ("exploration=annealing",),
@@ -187,8 +181,8 @@ CASES = [
     for name, overrides in VARIANTS
     for setting, _ in settings_of(name, overrides)
     if not overrides or setting.startswith("map.")
-    # The deep GP of `dgp` has the settings of that of `dgp_paper`: one of them shows it.
-    if name != "dgp" or not setting.startswith("network.") or setting == "network.hidden"
+    # What is another method's too is shown there: the deep GP of `dgp_paper`, AutoTVM's trees.
+    if not f"{name}.{setting}".startswith(("dgp.network.", "chameleon.trees."))
 ]
 TRAINED = (
     *("network.steps", "network.batch", "network.learning_rate", "network.noise_floor"),
