@@ -6,6 +6,7 @@ import collections
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tvm
@@ -118,7 +119,7 @@ def test_keys_are_the_same_in_every_process():
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=__file__.rsplit("/", 1)[0],
+        cwd=Path(__file__).parents[2] / "helpers",
         capture_output=True,
         text=True,
         check=True,
