@@ -168,7 +168,7 @@ class StackedDGP:
         Raises:
             RuntimeError: the model was never fitted.
         """
-        x = check_features(features)
+        x = check_features(features, self.width)
         by_trees = self._trees.predict_mean(x)
         by_deep = self._deep.predict_mean(np.column_stack([x, by_trees]))
         weight = self.stack.dgp_weight
@@ -251,13 +251,13 @@ class TunedDGP:
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
-        x = check_features(features)
+        x = check_features(features, self._source.width)
         variance = self._residual.variance(x) + self._source.residual.noise
         return Prediction(self.predict_mean(x), np.sqrt(variance))
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone."""
-        x = check_features(features)
+        x = check_features(features, self._source.width)
         return self._with_trees(x, self._source.predict_mean(x) + self._residual.mean(x))
 
     def joint(
@@ -275,7 +275,7 @@ class TunedDGP:
         Raises:
             ValueError: data that cannot be learned from.
         """
-        x = check_features(features)
+        x = check_features(features, self._source.width)
         later, y = (
             check_trials(*observed, min_rows=0) if observed is not None else (x[:0], np.empty(0))
         )
