@@ -15,7 +15,7 @@ from dgtl.tables.networks import NETWORKS, OTHER, networks_of
 from dgtl.tables.read import BENCH, Tables, read_tables
 from dgtl.tables.select import choose
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "autotvm" / "GTX1650"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "autotvm" / "GTX1650"
 
 
 def layer(shape: tuple[int, int, int, int, int]) -> SourceTask:
