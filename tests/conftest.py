@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# Machines are shared: how long an example takes says nothing of the code.
+settings.register_profile("default", deadline=None)
+settings.load_profile("default")
+
 # For `make mutants`: whether a test fails, not on what least example; and always the same ones.
 settings.register_profile(
     "mutants",
