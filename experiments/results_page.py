@@ -30,7 +30,8 @@ and cannot tell, and [negative-results.md](negative-results.md) what did not hel
 """
 
 COMPARISONS = {
-    "compare": "Recorded tables, Intel Xeon",
+    "compare": "Recorded tables, Intel Xeon, one seed",
+    "five_seeds/compare": "Recorded tables, Intel Xeon, five seeds",
     "epyc/compare": "Recorded tables, AMD EPYC",
     "gtx1650/compare": "Recorded tables, GTX 1650",
 }
