@@ -30,7 +30,7 @@ from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
 from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
-from dgtl.run import replay as experiment_replay
+from dgtl.run import replay
 from dgtl.run.checks import check
 from dgtl.run.start import RunContext, resolved, start
 from dgtl.run.tuning import Tuning, verify_best
@@ -61,7 +61,7 @@ every layer, a wrong schedule gives errors of order one."""
 
 def main(cfg: DictConfig) -> None:
     """Runs what the configuration says; user errors end in one line and exit code 1."""
-    runner = experiment_replay.run if cfg.hardware.kind == "replay" else run
+    runner = replay.run if cfg.hardware.kind == "replay" else run
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         check(cfg, folder)

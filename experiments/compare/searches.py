@@ -7,13 +7,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from omegaconf import OmegaConf
 
 from dgtl.core.history import History
 from dgtl.core.records import throughput
 from dgtl.results import metrics
 from dgtl.results.summary import Summary
 from dgtl.tables.read import read_tables
+from experiments.shared.models import overrides_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,8 +124,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        path = folder / "config" / "overrides.yaml"
-        overrides = [str(o) for o in OmegaConf.load(path)] if path.exists() else []
+        overrides = overrides_of(folder) or []
         method_overrides = [
             o
             for o in overrides

@@ -31,7 +31,7 @@ class Model:
     Args:
         hash: as `dgtl.results.model_hash.model_hash` gives it, or its `UNKNOWN`.
         settings: the ``model`` section of its configuration; None where it was not kept.
-        overrides: what run.py was told that may decide it; None where the settings stand for
+        overrides: what run.py was given that may decide it; None where the settings stand for
             themselves, as the model was not made by run.py.
     """
 
@@ -49,13 +49,18 @@ def models_of(folders: Iterable[Path]) -> list[Model]:
     found: list[Model] = []
     for folder in folders:
         origin = Origin.read(folder)
-        path = folder / "config" / "overrides.yaml"
-        told = [str(o) for o in OmegaConf.load(path)] if path.exists() else None
-        overrides = None if told is None else tuple(filter(_may_decide, told))
+        given = overrides_of(folder)
+        overrides = None if given is None else tuple(filter(_may_decide, given))
         settings = None if origin is None else origin.config.get("model")
         hashes = (UNKNOWN,) if origin is None else origin.model_hashes
         found += [Model(one, settings, overrides) for one in hashes]
     return [model for place, model in enumerate(found) if model not in found[:place]]
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """What run.py was given for the run in a folder; None where it was not kept."""
+    path = folder / "config" / "overrides.yaml"
+    return [str(o) for o in OmegaConf.load(path)] if path.exists() else None
 
 
 def _may_decide(override: str) -> bool:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from dgtl.core.history import History, TrialLog
 from dgtl.core.records import Trial
 from dgtl.results.summary import Summary
-from dgtl.run import replay as experiment_replay
+from dgtl.run import replay
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ def arguments(table: Path, folder: Path, *overrides: str) -> list[str]:
 def run(table: Path, folder: Path, *overrides: str) -> Summary:
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", arguments(table, folder, *overrides))
-    return experiment_replay.run(cfg, folder)
+    return replay.run(cfg, folder)
 
 
 def outcomes(folder: Path) -> list[Trial]:
@@ -224,7 +224,7 @@ def test_a_run_that_fails_closes_its_tracking(table, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("stop")
 
-    monkeypatch.setattr(experiment_replay, "tune", fail)
+    monkeypatch.setattr(replay, "tune", fail)
     with pytest.raises(RuntimeError, match="stop"):
         run(table, tmp_path, "model=random", "tracking=offline")
     exits = [r.exit.exit_code for r in only_run(tmp_path) if r.HasField("exit")]
@@ -295,4 +295,4 @@ def test_a_network_is_no_table(tmp_path):
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = compose("config", ["hardware=replay", "workload=tiny", "model=random"])
     with pytest.raises(ValueError, match="give workload=tables"):
-        experiment_replay.run(cfg, tmp_path)
+        replay.run(cfg, tmp_path)
