@@ -36,9 +36,9 @@ MOST_FLOORS = 7
 
 CORNERS = {
     "tensorflow": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/", "baselines/chameleon/"),
-    "tf_keras": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/", "baselines/chameleon/"),
-    "gpflow": ("dgtl/models/deep_gp/", "dgtl/models/residual_gp/"),
-    "gpflux": ("dgtl/models/deep_gp/",),
+    "tf_keras": ("baselines/chameleon/",),
+    "gpflow": ("dgtl/models/unchecked.py",),
+    "gpflux": ("dgtl/models/unchecked.py",),
     "tvm": ("dgtl/tvm/", "dgtl/run/live.py"),
     "wandb": ("dgtl/tracking/",),
     "hydra": ("dgtl/run/", "experiments/"),

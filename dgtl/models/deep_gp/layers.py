@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 
-import gpflow
 import numpy as np
 import tensorflow as tf
-from gpflow.kullback_leiblers import gauss_kl
-from gpflux.layers import GPLayer
-from gpflux.models import DeepGP as GPfluxDeepGP
 
 from dgtl.models.deep_gp.state import Array, DGPState, LayerState
+from dgtl.models.unchecked import gpflow, gpflux
 
 _KERNELS = {"matern52": gpflow.kernels.Matern52, "rbf": gpflow.kernels.SquaredExponential}
 
@@ -26,10 +23,10 @@ GROUPS = ("variational", "kernels", "inducing", "mean")
 """Groups of a layer's parameters; the likelihood's own is `noise`."""
 
 
-def _layer(state: LayerState, kernel: str, num_data: int, name: str) -> GPLayer:
+def _layer(state: LayerState, kernel: str, num_data: int, name: str) -> gpflux.layers.GPLayer:
     inputs, outputs = state.mean_a.shape
     base = _KERNELS[kernel](variance=float(state.variance), lengthscales=state.lengthscales)
-    layer = GPLayer(
+    layer = gpflux.layers.GPLayer(
         gpflow.kernels.SharedIndependent(base, output_dim=outputs),
         gpflow.inducing_variables.SharedIndependentInducingVariables(
             gpflow.inducing_variables.InducingPoints(state.inducing)
@@ -64,7 +61,7 @@ class Network:
         # A softplus cannot start on its own bound.
         noise = max(state.noise, noise_floor * (1.0 + 1e-6))
         likelihood = gpflow.likelihoods.Gaussian(noise, variance_lower_bound=noise_floor)
-        self.model = GPfluxDeepGP(
+        self.model = gpflux.models.DeepGP(
             self.layers,
             likelihood,
             input_dim=state.layers[0].mean_a.shape[0],
@@ -127,9 +124,9 @@ class Network:
         return dataclasses.replace(self._origin, layers=layers, noise=noise, jitter=jitter)
 
 
-def gaussian_kl(layer: GPLayer, mean: tf.Tensor, chol: tf.Tensor) -> tf.Tensor:
+def gaussian_kl(layer: gpflux.layers.GPLayer, mean: tf.Tensor, chol: tf.Tensor) -> tf.Tensor:
     """KL(q(v) || N(mean, chol chol^T)), mean [M, R], chol [R, M, M]."""
-    return gauss_kl(layer.q_mu - mean, layer.q_sqrt, K_cholesky=chol)
+    return gpflow.kullback_leiblers.gauss_kl(layer.q_mu - mean, layer.q_sqrt, K_cholesky=chol)
 
 
 def _numpy(parameter: gpflow.Parameter) -> Array:

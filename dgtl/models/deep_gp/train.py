@@ -12,14 +12,12 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import gpflow
 import numpy as np
 import tensorflow as tf
-from check_shapes import disable_check_shapes
-from gpflow.keras import tf_keras
 
 from dgtl.models.deep_gp.layers import GROUPS, Network, gaussian_kl
 from dgtl.models.deep_gp.map import AdamMAP, prior_cholesky
+from dgtl.models.unchecked import gpflow, tf_keras
 
 if TYPE_CHECKING:
     from dgtl.models.deep_gp.state import Array, DGPConfig, DGPState
@@ -221,12 +219,7 @@ class _Adam:
         @tf.function(reduce_retracing=True)
         def compiled(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             config = dataclasses.replace(gpflow.config.config(), jitter=jitter)
-            # Checking every shape again makes the tracing three times as long.
-            with (
-                disable_check_shapes(),
-                gpflow.config.as_context(config),
-                tf.GradientTape() as tape,
-            ):
+            with gpflow.config.as_context(config), tf.GradientTape() as tape:
                 loss = self._loss(tf.gather(x, rows), tf.gather(y, rows), seed)
             adam.apply_gradients(
                 zip(tape.gradient(loss, self._variables), self._variables, strict=True)

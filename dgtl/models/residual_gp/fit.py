@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import gpflow
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
-from gpflow.keras import tf_keras
 
 from dgtl.models.base import CONSTANT
 from dgtl.models.residual_gp.gp import ResidualGP, ResidualGPConfig
+from dgtl.models.unchecked import gpflow, tf_keras
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
