@@ -97,7 +97,8 @@ class PlannedTuner(abc.ABC):
 
     def _fill(self, plan: Plan) -> Configurations:
         """The plan with its random places [<=size, K]; all of it counts as seen from now on."""
-        keys = dict.fromkeys(k for k in self.space.keys(plan.configs) if k not in self.seen)
+        possible = plan.configs[self.space.accepts(plan.configs)]
+        keys = dict.fromkeys(k for k in self.space.keys(possible) if k not in self.seen)
         chosen = list(keys)[: max(plan.size - self._random_places, 0)]
         self.seen.update(chosen)
         random = untried(self.space, self.rng, plan.size - len(chosen), self.seen)

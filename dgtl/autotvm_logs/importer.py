@@ -21,6 +21,7 @@ import numpy as np
 from dgtl.autotvm_logs.layers import UnsupportedError, WinogradProduct
 from dgtl.autotvm_logs.records import LineError, find_logs, parse, read_lines
 from dgtl.autotvm_logs.templates import describe, target_kind
+from dgtl.core.gpus import GPUS
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.core.records import Hardware, Provenance, Status, Task, Trial
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
     from dgtl.autotvm_logs.records import Record
     from dgtl.core.space import DesignSpace
-
-MULTIPROCESSORS = {"gtx1650": 14, "gtx1080ti": 28, "k80": 13, "p100": 56, "t4": 40, "v100": 80}
-"""`Hardware.num_cores` by device (one of the K80's two processors); 1 where it is not known."""
 
 FAILURES = {
     1: (Status.INVALID, "instantiation error"),
@@ -291,7 +289,8 @@ class _LogReader:
     def _hardware(self, target: str) -> Hardware:
         kind = target_kind(target)
         details = dict(re.findall(r"-(arch|mcpu|model)=(\S+)", target))
-        cores = MULTIPROCESSORS.get(self._hardware_name, 1)
+        gpu = GPUS.get(self._hardware_name)
+        cores = 1 if gpu is None else gpu.processors
         return Hardware(self._hardware_name, json.dumps({"kind": kind, **details}), cores)
 
     def _provenance_id(self, record: Record) -> str:

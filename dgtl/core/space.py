@@ -25,6 +25,15 @@ Configurations = NDArray[np.int32]
 
 SPACE_SCHEMA = 1
 
+MOST_DRAWS = 10_000_000
+"""Draws after which a space counts as one without a configuration that is accepted."""
+
+MOST_ROUNDS = 64
+"""Rounds of drawing after which a space counts as having no further distinct configuration."""
+
+MOST_MOVES = 8
+"""Draws of a neighbour before a configuration stays where it is."""
+
 
 @functools.cache
 def factorisations(extent: int, parts: int, max_inner: int) -> tuple[tuple[int, ...], ...]:
@@ -165,9 +174,16 @@ class DesignSpace:
         knobs: the choices, the sketch first where there is more than one kind of schedule.
         structure: the tile levels from outermost to innermost, e.g. ``SSRSRS``: the p-th ``S`` is
             the p-th part of every spatial tile, the p-th ``R`` of every reduction tile.
+        accepts: tells of configurations [N, K] which can run [N], where that is known without
+            trying; what it refuses is never drawn. None: all can.
     """
 
-    def __init__(self, knobs: tuple[Knob, ...], structure: str):
+    def __init__(
+        self,
+        knobs: tuple[Knob, ...],
+        structure: str,
+        accepts: Callable[[Configurations], NDArray[np.bool_]] | None = None,
+    ):
         empty = [knob.name for knob in knobs if len(knob) == 0]
         if empty:
             raise ValueError(f"knobs without options: {', '.join(empty)}")
@@ -175,6 +191,7 @@ class DesignSpace:
         self.structure = structure
         self.sizes = np.array([len(knob) for knob in knobs], dtype=np.int64)
         self._free = np.flatnonzero(self.sizes > 1)
+        self._accepts = accepts
 
     @property
     def size(self) -> int:
@@ -184,22 +201,63 @@ class DesignSpace:
     def __len__(self) -> int:
         return self.size
 
+    def accepts(self, configs: Configurations) -> NDArray[np.bool_]:
+        """Which of N configurations [N, K] may be tried [N]."""
+        if self._accepts is None:
+            return np.ones(len(configs), dtype=bool)
+        return self._accepts(configs)
+
     def sample(self, rng: np.random.Generator, n: int) -> Configurations:
-        """``n`` configurations [n, K], each knob uniform; repeats are possible."""
+        """``n`` configurations [n, K], uniform over those accepted; repeats are possible.
+
+        Raises:
+            ValueError: of `MOST_DRAWS` none is accepted.
+        """
+        if self._accepts is None:
+            return self._draw(rng, n)
+        found: list[Configurations] = []
+        n_found = n_drawn = 0
+        while n_found < n:
+            drawn = self._draw(rng, max(4 * n, 4096))
+            found.append(drawn[self._accepts(drawn)])
+            n_found += len(found[-1])
+            n_drawn += len(drawn)
+            if n_found == 0 and n_drawn > MOST_DRAWS:
+                raise ValueError(f"of {n_drawn} configurations none keeps to the device's limits")
+        return np.concatenate([*found, self._draw(rng, 0)])[:n]
+
+    def _draw(self, rng: np.random.Generator, n: int) -> Configurations:
         return rng.integers(0, self.sizes, size=(n, len(self.knobs)), dtype=np.int32)
 
     def sample_distinct(self, rng: np.random.Generator, n: int) -> Configurations:
         """At most ``n`` distinct configurations [<=n, K]; all of them if there are no more."""
         if self.size <= 4 * n:
             # Drawing until something new turns up would take ever longer near the end of a space.
-            return self.at(rng.permutation(self.size)[:n])
+            every = self.at(rng.permutation(self.size))
+            return every[self.accepts(every)][:n]
         found = self.unique(self.sample(rng, n))
-        while len(found) < n:
+        for _ in range(MOST_ROUNDS):
+            if len(found) >= n:
+                break
             found = self.unique(np.concatenate([found, self.sample(rng, n - len(found))]))
         return found[:n]
 
     def neighbours(self, rng: np.random.Generator, configs: Configurations) -> Configurations:
-        """One neighbour per row [N, K]: one random knob takes another random value."""
+        """One neighbour per row [N, K]: one random knob takes another random value.
+
+        A row of which some draws are refused stays where it is.
+        """
+        proposals = self._moved(rng, configs)
+        for _ in range(MOST_MOVES if self._accepts is not None else 0):
+            refused = np.flatnonzero(~self.accepts(proposals))
+            if len(refused) == 0:
+                return proposals
+            proposals[refused] = self._moved(rng, configs[refused])
+        stay = ~self.accepts(proposals)
+        proposals[stay] = configs[stay]
+        return proposals
+
+    def _moved(self, rng: np.random.Generator, configs: Configurations) -> Configurations:
         proposals = configs.copy()
         if len(self._free) == 0:
             return proposals

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dgtl.core.gpus import GPUS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -84,6 +86,7 @@ def columns(
     unrolled = np.where(body <= log2_limit(unroll_steps), body, 0)
 
     return {
+        **device_columns(task),
         "blocks": blocks,
         "block_imbalance": imbalance,
         "threads": threads,
@@ -111,3 +114,13 @@ def columns(
         "body": body,
         "unrolled": unrolled,
     }
+
+
+def device_columns(task: Task) -> dict[str, float]:
+    """What is known of the device, the same for all configurations; zeros where nothing is."""
+    names = ("device_lanes", "device_clock", "device_bandwidth", "device_l2", "device_shared")
+    gpu = GPUS.get(task.hardware.name)
+    if gpu is None:
+        return dict.fromkeys(names, 0.0)
+    facts = (gpu.lanes, gpu.clock_mhz, gpu.bandwidth_gb_s, gpu.l2_mb, gpu.shared_kb)
+    return dict(zip(names, map(math.log2, facts), strict=True))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dgtl.core.records import Access, Task
     from dgtl.core.space import Configurations, DesignSpace, Knob
 
-FEATURES_SCHEMA = 3
+FEATURES_SCHEMA = 4
 """Part of the key under which trained models are cached: raise it when a column changes."""
 
 SPATIAL_ROLES = 3
@@ -249,7 +249,7 @@ class FeatureMap:
             # Inside of the blocks and of the outer reductions.
             stage_log.append(log_table[choice[axis], 1])
             stage.append(linear_table[choice[axis], 1])
-        return features_gpu.columns(
+        columns: dict[str, Any] = features_gpu.columns(
             self.task,
             tiles,
             stage_log,
@@ -257,6 +257,11 @@ class FeatureMap:
             unroll_steps=self._option_values(configs, "unroll"),
             explicit=self._option_values(configs, "unroll_explicit"),
         )
+        sketch = self._option_values(configs, "sketch")
+        for place, name in enumerate(("data", "weight")):
+            load = self._option_values(configs, "vector_load", place)
+            columns[f"vector_load_{name}"] = np.log2(np.maximum(load, 1))
+        return columns | {f"sketch_{s}": sketch == s for s in range(3)}
 
     def _producer(self, configs: Configurations, choice: list) -> dict[str, Any]:
         """Where a producer (padding) is computed: its buffer's size and recomputation."""
@@ -280,12 +285,14 @@ class FeatureMap:
     def _values(self, knob: Knob) -> NDArray[np.float32]:
         return knob.table[:, 0].astype(np.float32)
 
-    def _option_values(self, configs: Configurations, role: str) -> NDArray[np.float32]:
-        """Value chosen for the first knob of a role [N]; zeros where there is none."""
-        for i, knob in enumerate(self.space.knobs):
-            if knob.role == role:
-                return self._values(knob)[configs[:, i]]
-        return np.zeros(len(configs), np.float32)
+    def _option_values(
+        self, configs: Configurations, role: str, place: int = 0
+    ) -> NDArray[np.float32]:
+        """Value chosen for the knob of a role, the first or a later one [N]; zeros without it."""
+        knobs = [i for i, knob in enumerate(self.space.knobs) if knob.role == role]
+        if place >= len(knobs):
+            return np.zeros(len(configs), np.float32)
+        return self._values(self.space.knobs[knobs[place]])[configs[:, knobs[place]]]
 
 
 def _roles(kinds: list[str]) -> dict[str, list[int]]:

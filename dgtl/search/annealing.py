@@ -43,7 +43,7 @@ class AnnealingOptions:
 
 
 class Best:
-    """The ``n`` best distinct configurations seen, those in ``exclude`` left out.
+    """The ``n`` best distinct configurations seen, without what ``exclude`` or the space refuses.
 
     Args:
         space: gives configurations their keys.
@@ -62,6 +62,7 @@ class Best:
         changed = False
         threshold = self._heap[0][0] if len(self._heap) >= self._n else -np.inf
         rows = np.flatnonzero(scores > threshold)
+        rows = rows[self._space.accepts(configs[rows])]
         for i, key in zip(rows, self._space.keys(configs[rows]), strict=True):
             if key in self._seen:
                 continue

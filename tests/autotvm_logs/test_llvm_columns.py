@@ -87,8 +87,8 @@ def _columns(features: FeatureMap) -> dict:
 
 
 @pytest.mark.parametrize("name", sorted(_cases()))
-def test_cpu_columns_are_those_of_schema_3(name: str) -> None:
-    assert FEATURES_SCHEMA == 3, "schema 3 changed bodies that just fit the unroll limit: none here"
+def test_cpu_columns_are_those_of_schema_4(name: str) -> None:
+    assert FEATURES_SCHEMA == 4, "schema 4 added columns of GPUs: none here"
     expected = json.loads(EXPECTED.read_text())[name]
     features = _cases()[name]
     assert list(features.names) == expected["names"]

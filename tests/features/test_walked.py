@@ -18,7 +18,7 @@ from dgtl.features.loop_nest import FeatureMap
 few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 2**32)
 
-GPU = Hardware("toy-gpu", '{"kind": "cuda"}', 3)
+GPU = Hardware("gtx1650", '{"kind": "cuda"}', 3)
 THREE_CORES = dataclasses.replace(toys.HARDWARE, num_cores=3)
 
 
@@ -73,9 +73,14 @@ def gpu_map(name: str) -> FeatureMap:
         Knob.tile(f"tile_{axis.name}", a, axis.extent, 5 if axis.kind == "S" else 3, 64)
         for a, axis in enumerate(task.axes)
     ]
-    unroll = Knob.choice("unroll", "unroll", (0, 16, 64, 512))
-    explicit = Knob.choice("unroll_explicit", "unroll_explicit", (0, 1))
-    return FeatureMap(task, DesignSpace((*tiles, unroll, explicit), "SSSRRSRS"))
+    choices = (
+        Knob.choice("sketch", "sketch", (0, 1, 2)),
+        Knob.choice("vector_load", "vector_load", (1, 2, 3, 4)),
+        Knob.choice("vector_load_2", "vector_load", (1, 2, 3, 4)),
+        Knob.choice("unroll", "unroll", (0, 16, 64, 512)),
+        Knob.choice("unroll_explicit", "unroll_explicit", (0, 1)),
+    )
+    return FeatureMap(task, DesignSpace((*tiles, *choices), "SSSRRSRS"))
 
 
 GPU_MAPS = {name: gpu_map(name) for name in CPU_TASKS}

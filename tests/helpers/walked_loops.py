@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dgtl.core.gpus import GPUS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -220,7 +222,15 @@ def gpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
         return math.prod(p.factor for p in spatial if p.axis == last and p.part == part)
 
     moved = blocks * stages
+    gpu = GPUS.get(task.hardware.name)
+    device = (gpu.lanes, gpu.clock_mhz, gpu.bandwidth_gb_s, gpu.l2_mb, gpu.shared_kb) if gpu else ()
+    facts = ("lanes", "clock", "bandwidth", "l2", "shared")
+    known = {f"device_{n}": math.log2(v) for n, v in zip(facts, device, strict=False)}
     return {
+        **(known or {f"device_{fact}": 0.0 for fact in facts}),
+        "vector_load_data": math.log2(chosen.get("vector_load", (1,))[0]),
+        "vector_load_weight": math.log2(chosen.get("vector_load_2", (1,))[0]),
+        **{f"sketch_{s}": float(chosen.get("sketch", (0,))[0] == s) for s in range(3)},
         "blocks": math.log2(blocks),
         "block_imbalance": math.log2(waves * cores / blocks),
         "threads": math.log2(threads),

@@ -19,8 +19,9 @@ from tvm.s_tir.meta_schedule import postproc as P
 from tvm.s_tir.meta_schedule import schedule_rule as R
 from tvm.s_tir.schedule import Trace
 
+from dgtl.core.gpu_limits import DeviceLimits, GPULimits
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.tvm.workload.tasks import main_block
+from dgtl.tvm.workload.tasks import loops_of, main_block
 
 if TYPE_CHECKING:
     import tvm
@@ -63,7 +64,9 @@ def rules(kind: str) -> list[ms.ScheduleRule]:
         ]
     if kind == "cuda":
         return [
-            inline(disallow_if_then_else=False, require_ordered=False),
+            # Padding waits until its copy in shared memory is there, to be computed as that is
+            # filled: inlined now, it would be a condition in the innermost loop.
+            inline(disallow_if_then_else=True, require_ordered=False),
             R.InlineConstantScalars(),
             R.MultiLevelTiling(
                 structure=STRUCTURE[kind],
@@ -138,7 +141,17 @@ class ScheduleSpace:
         if len(per_sketch) > 1:
             raise ValueError("the sketches of one function differ in their knobs")
         sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
-        return DesignSpace((sketch, *per_sketch.pop()), structure)
+        knobs = (sketch, *per_sketch.pop())
+        return DesignSpace(knobs, structure, self._limits(knobs))
+
+    def _limits(self, knobs: tuple[Knob, ...]) -> GPULimits | None:
+        """What the device refuses, where that is known without building."""
+        block = main_block(self.mod)
+        if self.target.kind.name != "cuda" or block is None:
+            return None
+        axes, accesses = loops_of(self.mod, block)
+        stages = [_stages(sketch) for sketch in self._sketches]
+        return GPULimits(axes, accesses, knobs, device_limits(self.target), stages)
 
     def _knobs(self, samples: list, structure: str) -> tuple[Knob, ...]:
         block = main_block(self.mod)
@@ -213,6 +226,24 @@ class ScheduleSpace:
 
 def _sampling(trace: Trace) -> list:
     return [inst for inst in trace.insts if inst.kind.name.startswith("Sample")]
+
+
+def device_limits(target: tvm.target.Target) -> DeviceLimits:
+    """What a block may take on the device of a CUDA target."""
+    return DeviceLimits(
+        threads=int(target.attrs["max_threads_per_block"]),
+        shared_bytes=int(target.attrs["max_shared_memory_per_block"]),
+        warp=int(target.attrs["thread_warp_size"]),
+    )
+
+
+def _stages(sketch: Trace) -> int:
+    """Copies of what a block stages in shared memory: loads may run some rounds ahead of use."""
+    ahead = [0]
+    for inst in sketch.insts:
+        if inst.kind.name == "Annotate" and str(inst.attrs[0]) == "software_pipeline_stage":
+            ahead += [int(stage) for stage in inst.inputs[1]]
+    return 1 + max(ahead)
 
 
 def _numbered(name: str, knobs: list[Knob]) -> str:

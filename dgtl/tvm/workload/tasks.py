@@ -128,6 +128,18 @@ def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> T
     block = main_block(mod)
     if block is None:
         return None
+    axes, accesses = loops_of(mod, block)
+    kind = _kind(axes, accesses)
+    flops = 2.0 * math.prod(axis.extent for axis in axes)
+    digest = f"{structural_hash(mod) & 0xFFFFFFFF:08x}"
+    key = f"{shape_key(kind, axes, accesses)}/{digest}@{hardware.name}/{hardware.num_cores}"
+    return Task(key, name, kind, axes, accesses, flops, hardware, weight)
+
+
+def loops_of(
+    mod: tvm.ir.IRModule, block: tvm.s_tir.schedule.SBlockRV
+) -> tuple[tuple[Axis, ...], tuple[Access, ...]]:
+    """Loops and buffers of a block of a function, as `Task` describes them."""
     parameters = mod["main"].params
     free = (mod["main"].attrs or {}).get("layout_free_buffers", ())
     constant = {parameters[int(i)].name for i in free}
@@ -148,11 +160,7 @@ def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> T
         )
         for region, write in regions
     )
-    kind = _kind(axes, accesses)
-    flops = 2.0 * math.prod(axis.extent for axis in axes)
-    digest = f"{structural_hash(mod) & 0xFFFFFFFF:08x}"
-    key = f"{shape_key(kind, axes, accesses)}/{digest}@{hardware.name}/{hardware.num_cores}"
-    return Task(key, name, kind, axes, accesses, flops, hardware, weight)
+    return axes, accesses
 
 
 def _coefficients(index: tvm.ir.PrimExpr, variables: list) -> tuple[int, ...]:
