@@ -1,7 +1,8 @@
 """Measurement as a protocol: configurations in, trials out.
 
-Implementations: this machine (`dgtl.tvm.measure.local.LocalMeasurer`), a recorded table
-(`ReplayMeasurer`), and a machine that remembers (`SharedMeasurer`). Search time is what the trials
+Implementations: this machine (`dgtl.tvm.measure.local.LocalMeasurer`), a device elsewhere
+(`dgtl.tvm.measure.visits.VisitMeasurer`), a recorded table (`ReplayMeasurer`), and a machine that
+remembers (`SharedMeasurer`). Search time is what the trials
 say they cost (`Trial.search_s`), so that a replayed or resumed search reports the seconds that were
 really spent.
 """
@@ -56,6 +57,10 @@ class MeasureOptions:
                 raise ValueError(f"measure.{name}={getattr(self, name)}: must be positive")
 
 
+class VisitNeededError(Exception):
+    """What was asked for has to be timed elsewhere first; the message says how."""
+
+
 class Measurer(Protocol):
     """Measures configurations of a task, all of a call as one batch."""
 
@@ -74,6 +79,9 @@ class Measurer(Protocol):
             configs: text keys.
             best_s: the task's best latency so far [s], infinite if none: decides which are `quick`.
             on_trial: called with each trial once it is complete: live, when all of the call are.
+
+        Raises:
+            VisitNeededError: the device is elsewhere, and has not timed all of them.
         """
         ...
 

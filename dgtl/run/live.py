@@ -5,7 +5,6 @@ The one place that knows all parts; nothing imports it but `run.py` and `experim
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import shutil
 import sys
@@ -19,12 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
-from dgtl.core.records import best_trial
 from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
-from dgtl.measure.protocol import MeasureOptions
-from dgtl.measure.replay import SharedMeasurer
+from dgtl.measure.protocol import MeasureOptions, VisitNeededError
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
@@ -32,8 +29,17 @@ from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay
 from dgtl.run.checks import check
+from dgtl.run.job import (
+    NETWORK_TOLERANCE,
+    Job,
+    Target,
+    best_schedules,
+    build_network,
+    shared,
+)
 from dgtl.run.start import RunContext, resolved, start
 from dgtl.run.tuning import Tuning, verify_best
+from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
@@ -45,18 +51,12 @@ from dgtl.tvm.workload.tasks import FusedFunction, extract, input_shapes, lower
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import onnx
     from omegaconf import DictConfig
 
     from dgtl.core.records import Hardware, Task
-    from dgtl.measure.protocol import Measurer
 
-Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
-"""A function, its schedule, and its latency [s]."""
-
-NETWORK_TOLERANCE = 1e-2
-"""Relative error of a tuned network's output from which it counts as wrong: rounding differs in
-every layer, a wrong schedule gives errors of order one."""
+VISIT_NEEDED = 3
+"""Exit code of a run that goes on when its visit to the device is done."""
 
 
 def main(cfg: DictConfig) -> None:
@@ -73,43 +73,13 @@ def main(cfg: DictConfig) -> None:
         sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
     except (ValueError, HistoryError) as error:
         sys.exit(f"error: {error}")
+    except VisitNeededError as visit:
+        print(visit)
+        sys.exit(VISIT_NEEDED)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             sys.exit(f"error: the disk is full ({error.filename}); what was measured is kept")
         raise
-
-
-@dataclasses.dataclass
-class Target:
-    """A tunable function of the workload: its place, its problem, and the way to schedules."""
-
-    number: int
-    function: FusedFunction
-    schedules: ScheduleSpace
-    problem: Problem
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """All that a run rests on, read before anything of an earlier run is touched.
-
-    Args:
-        hardware: this machine.
-        model: the network as ONNX.
-        network: lowered, without schedules.
-        functions: of the network, those that are not tuned included.
-        targets: those to tune.
-        sources: tasks to learn from.
-        options: how candidates are measured.
-    """
-
-    hardware: Hardware
-    model: onnx.ModelProto
-    network: tvm.ir.IRModule
-    functions: Sequence[FusedFunction]
-    targets: Sequence[Target]
-    sources: Sequence[SourceTask]
-    options: MeasureOptions
 
 
 def run(cfg: DictConfig, folder: Path) -> Summary:
@@ -140,9 +110,12 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             else "no trials to learn from: random tuning sets instead of chosen ones"
         )
         pretrain_s = context.method.prepare_timed(job.sources, Path(cfg.cache), int(cfg.seed))
-        results = _tuned(cfg, job, context, progress)
-        progress.stage("deploy")
-        untuned, tuned = _deployed(cfg, job, results, folder, progress)
+        if cfg.measure.where == "folder" or job.hardware.kind == "cuda":
+            results, untuned, tuned = by_visits(cfg, job, context, progress)
+        else:
+            results = _tuned(cfg, job, context, progress)
+            progress.stage("deploy")
+            untuned, tuned = _deployed(cfg, job, results, folder, progress)
         summary = summarise(
             results,
             workload=cfg.workload.name,
@@ -171,10 +144,12 @@ def _job(cfg: DictConfig) -> Job:
     if cfg.workload.name == "tables":
         raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
     machine.require_linker()
-    hardware = machine.detect(cfg.hardware.num_cores, cfg.hardware.kind)
+    hardware, remarks = _hardware(cfg)
     model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
     with Progress() as progress:
         progress.stage("import network")
+        for text in remarks:
+            progress.message(text)
         network = lower(model, tvm.target.Target(hardware.target))
         functions = extract(network, hardware)
         targets = _targets(functions, hardware)
@@ -184,9 +159,26 @@ def _job(cfg: DictConfig) -> Job:
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
     flush_mb = cfg.measure.cache_flush_mb
     flush_mb = _constants_mb(targets) if flush_mb is None else flush_mb
-    options = MeasureOptions(**{**cfg.measure, "cache_flush_mb": flush_mb})
+    settings = {name: value for name, value in cfg.measure.items() if name != "where"}
+    options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
     return Job(hardware, model, network, functions, wanted, sources, options)
+
+
+def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
+    """What is tuned for, and what was guessed of it.
+
+    Raises:
+        ValueError: there is no such thing, or this cannot measure it.
+    """
+    if cfg.hardware.kind == "llvm":
+        return machine.detect(cfg.hardware.num_cores), ()
+    if cfg.hardware.kind != "cuda":
+        raise ValueError(f"hardware.kind={cfg.hardware.kind}: choose llvm, cuda or replay")
+    if cfg.measure.where == "local" and (cfg.hardware.arch or cfg.hardware.device):
+        machine.gpu()  # there has to be one
+    found = machine.gpu(cfg.hardware.device, cfg.hardware.arch)
+    return found.hardware, found.remarks
 
 
 def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -> list[SourceTask]:
@@ -196,7 +188,7 @@ def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -
         log.provenance(source)
         modules = {t.problem.task.key: t.function.mod for t in job.targets}
         with LocalMeasurer(job.hardware, modules, job.options) as measurer:
-            tuning = Tuning(context, log, source.id, progress, _shared(cfg, measurer))
+            tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer))
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
             progress.stage("check schedules")
@@ -212,7 +204,7 @@ def _deployed(
         ValueError: the tuned network computes something else.
     """
     shutil.rmtree(folder / "best", ignore_errors=True)
-    best = _best_schedules(job.targets, results)
+    best = best_schedules(job.targets, results)
     if cfg.workload.tasks is not None:
         deploy.write_database(folder / "best", job.hardware, best)
         progress.message("workload.tasks is a part of the network, which is not built")
@@ -227,7 +219,14 @@ def _deployed(
             repeats=1,
             throttle_wait_s=job.options.throttle_wait_s,
         )
-    tuned = _deploy(job.network, job.functions, best, job.hardware, shapes, folder, cfg)
+    build_network(job, best, folder)
+    tuned = deploy.time_network(
+        folder / "model.so",
+        job.hardware,
+        shapes,
+        repeats=cfg.deploy.repeats,
+        throttle_wait_s=cfg.measure.throttle_wait_s,
+    )
     if untuned is not None:
         error = deploy.largest_error(untuned, tuned)
         if error > NETWORK_TOLERANCE:
@@ -291,54 +290,3 @@ def _sources(
     if cfg.history.max_trials is None:
         return sources
     return subset(sources, cfg.history.max_trials, cfg.seed)
-
-
-def _shared(cfg: DictConfig, measurer: LocalMeasurer) -> Measurer:
-    """The measurer; where ``share`` names runs, what they measured is not measured again."""
-    if cfg.share is None:
-        return measurer
-    logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
-    known = [trial for source in History.read(*logs) for trial in source.trials]
-    return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
-
-
-def _best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
-    """The fastest schedule of every target of which one ran, with its latency [s]."""
-    found: list[Scheduled] = []
-    for tuned, result in zip(targets, results, strict=True):
-        trial = best_trial(result.trials)
-        if trial is not None:
-            space = tuned.schedules
-            schedule = space.schedule(space.space.parse(trial.config))
-            found.append((tuned.function, schedule, trial.latency_s))
-    return found
-
-
-def _deploy(
-    network: tvm.ir.IRModule,
-    functions: Sequence[FusedFunction],
-    best: Sequence[Scheduled],
-    hardware: Hardware,
-    shapes: dict[str, tuple[int, ...]],
-    folder: Path,
-    cfg: DictConfig,
-) -> deploy.NetworkTiming:
-    """Builds the network with the best schedules into ``folder`` and times it."""
-    target = tvm.target.Target(hardware.target)
-    tuned = {function.name for function, _, _ in best}
-    # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled.
-    others = [
-        (function, ScheduleSpace(function.mod, target).default(), 1.0)
-        for function in functions
-        if function.name not in tuned
-    ]
-    database = deploy.write_database(folder / "best", hardware, [*best, *others])
-    library = folder / "model.so"
-    deploy.build(network, hardware, library, database)
-    return deploy.time_network(
-        library,
-        hardware,
-        shapes,
-        repeats=cfg.deploy.repeats,
-        throttle_wait_s=cfg.measure.throttle_wait_s,
-    )

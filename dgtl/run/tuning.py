@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dgtl.core.history import SourceTask
 from dgtl.core.records import CHECK, best_trial
 from dgtl.core.titles import titles
+from dgtl.measure.protocol import VisitNeededError
 from dgtl.methods.loop import tune
 from dgtl.report.progress import Planned
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dgtl.measure.protocol import Measurer
     from dgtl.report.progress import Progress
     from dgtl.run.start import RunContext
-    from dgtl.tvm.measure.local import LocalMeasurer
 
 
 @dataclasses.dataclass
@@ -49,6 +49,9 @@ class Tuning:
         Args:
             targets: problems with their places in the network.
             seed: of the run.
+
+        Raises:
+            VisitNeededError: some tasks wait for what is timed elsewhere; all were asked.
         """
         names = titles([problem.task for _, problem in targets])
         found = [self._recorded(problem.task) for _, problem in targets]
@@ -56,6 +59,7 @@ class Tuning:
         plan = zip((problem.task for _, problem in targets), names, missing, strict=True)
         self.progress.plan([Planned.of(*each) for each in plan])
         results = []
+        waiting: VisitNeededError | None = None
         for i, (number, problem) in enumerate(targets):
             task, space, recorded = problem.task, problem.space, found[i]
             if not recorded:
@@ -65,17 +69,27 @@ class Tuning:
             self.progress.task(i + 1)
             trials = list(recorded.values())[: self.context.budget.trials]
             if missing[i]:
-                own_seed = np.random.SeedSequence([seed, number])
-                trials = tune(
-                    problem,
-                    self.context.method.tuner(problem, own_seed),
-                    self.measurer,
-                    self.context.budget,
-                    recorded=recorded,
-                    on_trial=self._keeper(problem, names[i]),
-                )
+                try:
+                    trials = self._tuned(number, problem, names[i], recorded, seed)
+                except VisitNeededError as error:
+                    waiting = error
             results.append(SourceTask(task, space, tuple(trials)))
+        if waiting is not None:
+            raise waiting
         return results
+
+    def _tuned(
+        self, number: int, problem: Problem, title: str, recorded: dict[str, Trial], seed: int
+    ) -> list[Trial]:
+        """The trials of one task, those of an earlier run first."""
+        return tune(
+            problem,
+            self.context.method.tuner(problem, np.random.SeedSequence([seed, number])),
+            self.measurer,
+            self.context.budget,
+            recorded=recorded,
+            on_trial=self._keeper(problem, title),
+        )
 
     def _recorded(self, task: Task) -> dict[str, Trial]:
         """What an earlier run tried of a task, by configuration."""
@@ -93,7 +107,15 @@ class Tuning:
         return keep
 
 
-def verify_best(result: SourceTask, machine: LocalMeasurer, log: TrialLog) -> SourceTask:
+class Checker(Protocol):
+    """Whoever can tell whether a configuration computes what it should."""
+
+    def check(self, task: Task, config: str) -> Trial | None:
+        """None if it does, else a trial that says what is wrong."""
+        ...
+
+
+def verify_best(result: SourceTask, machine: Checker, log: TrialLog) -> SourceTask:
     """The result without wrong trials: the best is checked, then the next until one is right.
 
     Args:

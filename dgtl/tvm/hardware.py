@@ -1,7 +1,8 @@
-"""This machine: its name, its target, and what it can run."""
+"""What kernels are built for: this machine, or a GPU here or elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -10,23 +11,20 @@ from pathlib import Path
 
 import tvm
 
+from dgtl.core import gpus
 from dgtl.core.records import Hardware
+from dgtl.tvm import cuda
 
 
-def detect(num_cores: int | None = None, kind: str = "llvm") -> Hardware:
+def detect(num_cores: int | None = None) -> Hardware:
     """The processor that this process runs on.
 
     Args:
         num_cores: cores that kernels may use; all that this process may use if None.
-        kind: ``llvm``.
 
     Raises:
-        ValueError: a kind that cannot be run here, or more cores than the machine has.
+        ValueError: more cores than the machine has.
     """
-    if kind != "llvm":
-        raise ValueError(
-            f"hardware.kind={kind}: this machine cannot be measured for it; use hardware.kind=llvm"
-        )
     available = len(os.sched_getaffinity(0))
     cores = available if num_cores is None else num_cores
     if not 1 <= cores <= available:
@@ -34,6 +32,71 @@ def detect(num_cores: int | None = None, kind: str = "llvm") -> Hardware:
     mcpu = tvm.target.codegen.llvm_get_system_cpu()
     target = json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": cores})
     return Hardware(f"{_cpu_model()}-{mcpu}", target, cores)
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundGPU:
+    """A GPU to tune for, and what was guessed about it (one line each)."""
+
+    hardware: Hardware
+    remarks: tuple[str, ...] = ()
+
+
+def gpu(device: str | None = None, arch: str | None = None) -> FoundGPU:
+    """The GPU that is named, or the one of this machine.
+
+    Args:
+        device: one of `dgtl.core.gpus.GPUS`, or another name where ``arch`` is given; None: what
+            this machine has, or the first device known of the architecture.
+        arch: what to compile for, e.g. ``sm_90``; None: the device's.
+
+    Raises:
+        ValueError: neither is given and none is here; an architecture that the installed compiler
+            does not know; a name that says nothing without ``arch``.
+    """
+    remarks = []
+    if device is None and arch is None:
+        here = tvm.cuda()
+        if not here.exist:
+            raise ValueError(
+                "hardware=cuda: no NVIDIA GPU is found here; name what to build for, such as "
+                "hardware.arch=sm_90 measure=folder"
+            )
+        device = gpus.name_of(here.device_name)
+        arch = f"sm_{str(here.compute_version).replace('.', '')}"
+    if device is None:
+        cuda.check_architecture(str(arch))
+        device = next((name for name, known in gpus.GPUS.items() if known.arch == arch), arch)
+        remarks.append(
+            f"hardware.arch={arch} is taken to be of an {device}: hardware.device=NAME says another"
+        )
+    known = gpus.GPUS.get(str(device))
+    if arch is None:
+        if known is None:
+            names = ", ".join(gpus.GPUS)
+            raise ValueError(f"hardware.device={device}: give hardware.arch too, or one of {names}")
+        arch = known.arch
+    cuda.check_architecture(arch)
+    if known is None:
+        remarks.append(f"nothing is known of {device}: features leave out its clock and caches")
+    target = json.dumps({"kind": "cuda", "arch": arch, **_limits(str(device))})
+    return FoundGPU(Hardware(str(device), target, known.processors if known else 1), tuple(remarks))
+
+
+def _limits(device: str) -> dict[str, int]:
+    """Limits of a device from TVM's target tags; those that all devices since sm_30 share else."""
+    limits = {
+        "max_threads_per_block": 1024,
+        "max_num_threads": 1024,
+        "max_shared_memory_per_block": 49152,
+        "registers_per_block": 65536,
+        "thread_warp_size": 32,
+    }
+    tag = f"nvidia/nvidia-{device}"
+    if tag in tvm.target.list_tags():
+        attributes = tvm.target.Target(tag).attrs
+        limits = {name: int(attributes.get(name, value)) for name, value in limits.items()}
+    return limits
 
 
 def require_linker() -> str:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import tvm
 from tvm.relax import transform as T
+from tvm.s_tir import dlight
 from tvm.s_tir import meta_schedule as ms
 
 from dgtl.measure.protocol import MeasureOptions
+from dgtl.tvm import cuda
 from dgtl.tvm.measure import workers
 from dgtl.tvm.measure.local import run_alone
 
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from dgtl.tvm.workload.tasks import FusedFunction
 
 NETWORK_TIMEOUT_S = 600.0
+
+DEFAULT_GPU = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
+"""TVM's rules for functions without a schedule of ours, the first that fits."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,14 +80,18 @@ def build(
     hardware: Hardware,
     library: Path,
     database: ms.database.Database | None = None,
-) -> None:
+) -> dict[str, str]:
     """Builds a lowered network into one shared library, weights included.
 
     Args:
         network: from `dgtl.tvm.workload.tasks.lower`.
         hardware: what to build for.
         library: file to write.
-        database: schedules to apply; without one every function stays unscheduled.
+        database: schedules to apply; without one every function stays unscheduled, on a GPU with
+            TVM's default schedules, as are those that it lacks.
+
+    Returns:
+        For CUDA its binaries, see `dgtl.tvm.cuda.write_binaries`.
     """
     target = tvm.target.Target(hardware.target)
     with target, tvm.transform.PassContext(opt_level=3):
@@ -93,8 +102,14 @@ def build(
             network = T.SplitLayoutRewritePreproc()(network)
             network = T.FoldConstant()(network)
             network = T.DeadCodeElimination()(network)
+        if hardware.kind == "cuda":
+            network = dlight.ApplyDefaultSchedule(*DEFAULT_GPU)(network)
         executable = tvm.compile(network, target=target)
     executable.export_library(str(library))
+    if hardware.kind != "cuda":
+        return {}
+    arch = str(target.attrs["arch"])
+    return cuda.write_binaries(executable.mod, arch, library.with_suffix(""))
 
 
 def time_network(

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import tvm
 from filelock import FileLock
 
 from dgtl.core.records import Status, Trial
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import pools, workers
+from dgtl.tvm.measure.builders import Builders, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
 
+    import tvm
     from tvm.support.popen_pool import PopenPoolExecutor
 
     from dgtl.core.records import Hardware, Task
@@ -50,12 +49,17 @@ class _Candidate:
     quick: bool = False
     run_s: float = 0.0
 
+    @classmethod
+    def of(cls, trial: Trial, built: workers.Built | Trial) -> _Candidate:
+        """A candidate as it comes from the builders."""
+        return cls(built) if isinstance(built, Trial) else cls(trial, built)
+
     @property
     def running(self) -> bool:
         return self.outcome.ok and self.built is not None
 
     def fail(self, status: Status, error: object, **seconds: float) -> None:
-        self.outcome = _failure(self.outcome, status, error, **seconds)
+        self.outcome = failure(self.outcome, status, error, **seconds)
 
     def next_call(self, options: MeasureOptions, best_s: float) -> tuple[Any, ...]:
         """What the runner has to do next for this candidate: a function and its arguments."""
@@ -94,23 +98,14 @@ class LocalMeasurer:
     ):
         self.hardware = hardware
         self.options = options or MeasureOptions()
-        _sweep_stale()
-        self._folder = Path(tempfile.mkdtemp(prefix=f"dgtl-{os.getpid()}-"))
-        self._files: dict[str, str] = {}
-        for number, (key, mod) in enumerate(functions.items()):
-            path = self._folder / f"{number}.json"
-            path.write_text(tvm.ir.save_json(mod))
-            self._files[key] = str(path)
-        self._count = 0
+        self._builders = Builders(hardware, functions, self.options.build_timeout_s)
         self._lock = machine_lock()
-        cores = len(os.sched_getaffinity(0))
-        self._builders = self._pool(cores, self.options.build_timeout_s)
         self._start_runner()
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
         self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
-        return pools.start(count, timeout_s, self.hardware.num_cores, str(self._folder))
+        return pools.start(count, timeout_s, self.hardware.num_cores, str(self._builders.folder))
 
     def _start_runner(self) -> None:
         self._runner = self._pool(1, self.options.run_timeout_s)
@@ -125,8 +120,8 @@ class LocalMeasurer:
 
     def close(self) -> None:
         """Ends the workers and removes every file that was built."""
-        pools.end(self._builders, self._runner, self._checker)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        pools.end(self._runner, self._checker)
+        self._builders.close()
 
     def measure(
         self,
@@ -141,15 +136,10 @@ class LocalMeasurer:
             return []
         with self._lock:
             begin = time.perf_counter()
-            builds = [self._submit_build(task, config) for config in configs]
-            try:
-                built = [
-                    self._build_result(task, config, future)
-                    for config, future in zip(configs, builds, strict=True)
-                ]
-            finally:
-                for future in builds:  # those that an interruption leaves
-                    future.cancel()
+            built = [
+                _Candidate.of(Trial(task.key, config, Status.OK), result)
+                for config, result in zip(configs, self._builders.build(task, configs), strict=True)
+            ]
             build_share_s = (time.perf_counter() - begin) / len(configs)
             trials = self._run_all(built, best_s)
         trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
@@ -157,29 +147,6 @@ class LocalMeasurer:
             for trial in trials:
                 on_trial(trial)
         return trials
-
-    def _submit_build(self, task: Task, config: str) -> Future:
-        self._count += 1
-        library = str(self._folder / f"candidate-{self._count}.so")
-        mod_file = self._files[task.key]
-        return self._builders.submit(workers.build, mod_file, self.hardware.target, config, library)
-
-    def _build_result(self, task: Task, config: str, future: Future) -> _Candidate:
-        timeout_s = self.options.build_timeout_s
-        candidate = _Candidate(Trial(task.key, config, Status.OK))
-        try:
-            result = future.result()
-        except TimeoutError:
-            error = f"not built within {timeout_s} s"
-            candidate.fail(Status.BUILD_TIMEOUT, error, build_s=timeout_s)
-        except Exception as error:
-            candidate.fail(Status.BUILD_ERROR, error)
-        else:
-            if isinstance(result, str):
-                candidate.fail(Status.INVALID, result)
-            else:
-                candidate.built = result
-        return candidate
 
     def _run_all(self, built: Sequence[_Candidate], best_s: float) -> list[Trial]:
         """Times the candidates in passes over the batch, one timing of each per pass.
@@ -248,12 +215,12 @@ class LocalMeasurer:
         with self._lock:
             try:
                 error = self._checker.submit(
-                    workers.check, self._files[task.key], target, config
+                    workers.check, self._builders.files[task.key], target, config
                 ).result()
             except TimeoutError:
-                return _failure(trial, Status.RUN_TIMEOUT, "check not done in time")
-            except Exception as failure:
-                return _failure(trial, Status.RUN_ERROR, failure)
+                return failure(trial, Status.RUN_TIMEOUT, "check not done in time")
+            except Exception as wrong:
+                return failure(trial, Status.RUN_ERROR, wrong)
         if error <= WRONG_ABOVE:
             return None
         return trial.replace(error=f"relative error {error:.2g}")
@@ -276,17 +243,3 @@ def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *argumen
             return pool.submit(function, *arguments).result()
     finally:
         pools.end(pool)
-
-
-def _failure(trial: Trial, status: Status, error: object, **seconds: float) -> Trial:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [repr(error)]
-    message = lines[-1].strip()[:300]
-    return trial.replace(status=status, error=message, **seconds)
-
-
-def _sweep_stale() -> None:
-    """Removes what a killed process left behind."""
-    for folder in Path(tempfile.gettempdir()).glob("dgtl-*-*"):
-        parts = folder.name.split("-")
-        if folder.is_dir() and parts[1].isdigit() and not psutil.pid_exists(int(parts[1])):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from tvm.driver import build as tvm_build
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
+from dgtl.tvm import cuda
 from dgtl.tvm.measure import pace
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace
 
@@ -36,11 +37,15 @@ Tensors = list[tuple[tuple[int, ...], str]]
 
 @dataclasses.dataclass(frozen=True)
 class Built:
-    """A candidate ready to run: its library, its arguments, and what building took [s]."""
+    """A candidate ready to run: its library, its arguments, and what building took [s].
+
+    For CUDA also its binaries, see `dgtl.tvm.cuda.write_binaries`.
+    """
 
     library: str
     tensors: Tensors
     build_s: float
+    binaries: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +88,16 @@ def build(mod_file: str, target: str, config: str, library: str) -> Built | str:
     # Weights arrive in the layout that the schedule wants: rewriting them is done once per network.
     tensors = _tensors(sch.mod, remove_preproc=True)
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(sch.mod)
-    tvm_build(mod, target=space.target).export_library(library)
-    return Built(library, tensors, time.perf_counter() - begin)
+    binaries = export(tvm_build(mod, target=space.target), space.target, library)
+    return Built(library, tensors, time.perf_counter() - begin, binaries)
+
+
+def export(module: tvm.runtime.Module, target: tvm.target.Target, library: str) -> dict[str, str]:
+    """Writes a built module as a library; for CUDA its binaries beside it, by their sources."""
+    module.export_library(library)
+    if target.kind.name != "cuda":
+        return {}
+    return cuda.write_binaries(module, str(target.attrs["arch"]), Path(library).with_suffix(""))
 
 
 def _tensors(mod: tvm.ir.IRModule, remove_preproc: bool) -> Tensors:
@@ -219,16 +232,53 @@ def check(mod_file: str, target: str, config: str) -> float:
     """
     space = _space(mod_file, target)
     sch = space.schedule(space.space.parse(config))
-    rng = np.random.default_rng(0)
+    inputs, expected = _reference(space)
+    output = tvm.runtime.tensor(np.full_like(expected, np.nan))
+    arguments = [tvm.runtime.tensor(value) for value in inputs]
+    tvm_build(sch.mod, target=space.target)["main"](*arguments, output)
+    return relative_error(expected, output.numpy())
+
+
+CHECKED = 4096
+"""Elements of an output that a check elsewhere compares."""
+
+
+def build_check(mod_file: str, target: str, config: str, library: str, expected: str) -> Built:
+    """Builds a configuration with what it should compute, for a check where the device is.
+
+    Args:
+        mod_file, target, config: what to build.
+        library: file to write.
+        expected: file for some elements of the output (npz): ``index`` [n] of the flat output,
+            ``value`` [n], and ``scale``, the largest absolute value of all.
+    """
+    begin = time.perf_counter()
+    space = _space(mod_file, target)
+    sch = space.schedule(space.space.parse(config))
+    module = tvm_build(sch.mod, target=space.target)
+    binaries = export(module, space.target, library)
+    _, output = _reference(space)
+    flat = output.reshape(-1)
+    index = np.random.default_rng(1).permutation(flat.size)[:CHECKED]
+    np.savez_compressed(expected, index=index, value=flat[index], scale=np.abs(flat).max())
+    tensors = _tensors(space.mod, remove_preproc=False)
+    return Built(library, tensors, time.perf_counter() - begin, binaries)
+
+
+def _reference(space: ScheduleSpace) -> tuple[list[np.ndarray], np.ndarray]:
+    """Random inputs, and what the unscheduled function makes of them on this CPU."""
+    rng = np.random.default_rng(CHECK_SEED)
     tensors = _tensors(space.mod, remove_preproc=False)
     inputs = [rng.standard_normal(shape, dtype=np.float32) for shape, _ in tensors[:-1]]
-    outputs = []
-    for mod in (space.mod, sch.mod):
-        arguments = [tvm.runtime.tensor(value) for value in inputs]
-        output = tvm.runtime.tensor(np.full(tensors[-1][0], np.nan, np.float32))
-        tvm_build(mod, target=space.target)["main"](*arguments, output)
-        outputs.append(output.numpy())
-    return relative_error(outputs[0], outputs[1])
+    output = tvm.runtime.tensor(np.full(tensors[-1][0], np.nan, np.float32))
+    target = space.target if space.target.kind.name == "llvm" else tvm.target.Target("llvm")
+    arguments = [tvm.runtime.tensor(value) for value in inputs]
+    tvm_build(space.mod, target=target)["main"](*arguments, output)
+    return inputs, output.numpy()
+
+
+CHECK_SEED = 0
+"""Of the inputs of checks."""
 
 
 def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:

@@ -1,0 +1,107 @@
+"""What a live run rests on: machine, network, layers to tune, history."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tvm
+
+from dgtl.core.history import History
+from dgtl.core.records import best_trial
+from dgtl.measure.replay import SharedMeasurer
+from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.tasks import FusedFunction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+    from omegaconf import DictConfig
+
+    from dgtl.core.history import SourceTask
+    from dgtl.core.records import Hardware
+    from dgtl.features.problem import Problem
+    from dgtl.measure.protocol import MeasureOptions, Measurer
+
+Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
+"""A function, its schedule, and its latency [s]."""
+
+NETWORK_TOLERANCE = 1e-2
+"""Relative error of a tuned network's output from which it counts as wrong: rounding differs in
+every layer, a wrong schedule gives errors of order one."""
+
+
+@dataclasses.dataclass
+class Target:
+    """A tunable function of the workload: its place, its problem, and the way to schedules."""
+
+    number: int
+    function: FusedFunction
+    schedules: ScheduleSpace
+    problem: Problem
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """All that a run rests on, read before anything of an earlier run is touched.
+
+    Args:
+        hardware: this machine.
+        model: the network as ONNX.
+        network: lowered, without schedules.
+        functions: of the network, those that are not tuned included.
+        targets: those to tune.
+        sources: tasks to learn from.
+        options: how candidates are measured.
+    """
+
+    hardware: Hardware
+    model: onnx.ModelProto
+    network: tvm.ir.IRModule
+    functions: Sequence[FusedFunction]
+    targets: Sequence[Target]
+    sources: Sequence[SourceTask]
+    options: MeasureOptions
+
+
+def best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
+    """The fastest schedule of every target of which one ran, with its latency [s]."""
+    found: list[Scheduled] = []
+    for tuned, result in zip(targets, results, strict=True):
+        trial = best_trial(result.trials)
+        if trial is not None:
+            space = tuned.schedules
+            schedule = space.schedule(space.space.parse(trial.config))
+            found.append((tuned.function, schedule, trial.latency_s))
+    return found
+
+
+def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str, str]:
+    """Builds the network with the best schedules as ``model.so``, with its database in ``best``.
+
+    Returns:
+        For CUDA its binaries, see `dgtl.tvm.cuda.write_binaries`.
+    """
+    target = tvm.target.Target(job.hardware.target)
+    tuned = {function.name for function, _, _ in best}
+    # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled. On a GPU
+    # the build itself does what is left.
+    others = [
+        (function, ScheduleSpace(function.mod, target).default(), 1.0)
+        for function in job.functions
+        if function.name not in tuned and job.hardware.kind == "llvm"
+    ]
+    database = deploy.write_database(folder / "best", job.hardware, [*best, *others])
+    return deploy.build(job.network, job.hardware, folder / "model.so", database)
+
+
+def shared(cfg: DictConfig, measurer: Measurer) -> Measurer:
+    """The measurer; where ``share`` names runs, what they measured is not measured again."""
+    if cfg.share is None:
+        return measurer
+    logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
+    known = [trial for source in History.read(*logs) for trial in source.trials]
+    return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
