@@ -1,8 +1,8 @@
 """Times what a visit folder holds, on the machine that has the device.
 
 Kernels are built where TVM's compiler is and timed where the device is: a folder travels, with a
-copy of this file in it. So this file imports nothing of dgtl and not the `tvm` package, whose import
-loads the compiler: the standard library, numpy, `tvm_ffi` and TVM's runtime libraries are enough.
+copy of this file in it. So it imports nothing of dgtl, nor the package `tvm`, which loads the
+compiler: the standard library, numpy, `tvm_ffi` and TVM's runtime libraries are enough.
 
     python -m dgtl.device FOLDER          or          python FOLDER/device.py FOLDER
 
@@ -19,7 +19,7 @@ import ctypes
 import dataclasses
 import fcntl
 import hashlib
-import importlib.machinery
+import importlib.util
 import itertools
 import json
 import lzma
@@ -79,7 +79,7 @@ class KernelError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A library in a pack; `check` has a seed and the file of expected values, or is None."""
+    """A library in a pack; `check`: None, or the seed and the file of expected values."""
 
     id: str
     library: str
@@ -97,11 +97,11 @@ class Kernel:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A file of the folder and what is in it: a pack of kernels, or a network (then no kernels)."""
+    """A file of the folder: a pack of kernels, or a network (then there are none)."""
 
     file: str
     sha256: str
-    kernels: list[Kernel] = dataclasses.field(default_factory=list)
+    kernels: list[Kernel]
     best_s: float | None = None
     network: dict[str, Any] | None = None
 
@@ -117,73 +117,52 @@ class Visit:
         RefusedError: it is not there, not ours, newer than this file, or damaged.
     """
 
+    OPTIONS = ("repeats", "min_repeat_ms", "run_timeout_s", "quick_factor", "cache_flush_mb")
+
     def __init__(self, folder: Path):
+        path = folder / "manifest.json"
         try:
-            manifest = json.loads((folder / "manifest.json").read_text())
+            manifest = json.loads(path.read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise RefusedError(f"{folder} has no manifest.json: not a visit folder") from None
         except ValueError:
-            raise RefusedError(
-                f"{folder / 'manifest.json'} is not JSON: copy the folder again"
-            ) from None
+            raise RefusedError(f"{path} is not JSON: copy the folder again") from None
         if not isinstance(manifest, dict) or manifest.get("type") != "dgtl-visit":
-            raise RefusedError(f"{folder / 'manifest.json'} is of another program")
+            raise RefusedError(f"{path} is of another program")
         if isinstance(manifest.get("schema"), int) and manifest["schema"] > SCHEMA:
             raise RefusedError(
-                f"the folder has schema {manifest['schema']}, this device.py knows {SCHEMA}: "
-                "take the device.py of the dgtl that made the folder"
+                f"{path} has schema {manifest['schema']}, newer than {Path(__file__).name}: "
+                "take that of the dgtl that made the folder"
             )
         try:
             self.id, self.kind, self.arch = manifest["id"], manifest["device"], manifest["arch"]
             self.threads = int(manifest["threads"]) if self.kind == "cpu" else None
-            self.options: dict[str, float] = {
-                name: float(manifest["options"][name])
-                for name in (
-                    "repeats",
-                    "min_repeat_ms",
-                    "run_timeout_s",
-                    "quick_factor",
-                    "cache_flush_mb",
-                )
-            }
-            self.parts = [
-                Part(
-                    pack["file"],
-                    pack["sha256"],
-                    [
-                        Kernel(k["id"], k["library"], k["tensors"], k["check"])
-                        for k in pack["kernels"]
-                    ],
-                    pack["best_s"],
-                )
-                for pack in manifest["packs"]
-            ]
+            self.options = {name: float(manifest["options"][name]) for name in self.OPTIONS}
+            self.parts = []
+            for pack in manifest["packs"]:
+                kernels = [Kernel(**kernel) for kernel in pack["kernels"]]
+                self.parts.append(Part(pack["file"], pack["sha256"], kernels, pack["best_s"]))
             for network in manifest["networks"]:
-                _ = network["inputs"], network["repeats"], network["id"]
-                self.parts.append(Part(network["file"], network["sha256"], network=network))
+                _ = network["id"], network["inputs"], network["repeats"]
+                self.parts.append(Part(network["file"], network["sha256"], [], network=network))
             ids = [id for part in self.parts for id in part.ids]
         except (KeyError, TypeError, AttributeError) as error:
-            raise RefusedError(f"manifest.json is damaged: {error!r}") from None
+            raise RefusedError(f"{path} is damaged: {error!r}") from None
         if self.kind not in ("cpu", "cuda"):
-            raise RefusedError(f"the folder is for a device '{self.kind}': this runs cpu and cuda")
+            raise RefusedError(f"{path} is for a device '{self.kind}': this runs cpu and cuda")
         if len(set(ids)) < len(ids):
-            raise RefusedError("manifest.json is damaged: an id is there twice")
+            raise RefusedError(f"{path} is damaged: an id is there twice")
         self.count = len(ids)
 
     def verify(self, folder: Path, part: Part) -> None:
         """Refuses a file that is missing or not what was packed."""
         path = folder / part.file
-        try:
-            digest = hashlib.sha256()
-            with path.open("rb") as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except FileNotFoundError:
-            raise RefusedError(f"{path} is missing: copy the folder again") from None
-        if digest.hexdigest() != part.sha256:
-            raise RefusedError(
-                f"{path} is not what was packed (its hash differs): copy the folder again"
-            )
+        inputs = folder / part.network["inputs"] if part.network else path
+        for file in (path, inputs):
+            if not file.is_file():
+                raise RefusedError(f"{file} is missing: copy the folder again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != part.sha256:
+            raise RefusedError(f"{path} is not what was packed, its hash differs: copy it again")
 
 
 class Results:
@@ -224,6 +203,9 @@ class Results:
             kept += len(line)
         os.truncate(self._file, kept)
 
+    def close(self) -> None:
+        os.close(self._file)
+
     def append(self, *records: dict[str, Any]) -> None:
         """Writes records so that they outlive the process and the machine."""
         stamped = [{**r, "visit": self._visit_id, "timestamp": time.time()} for r in records]
@@ -244,7 +226,9 @@ def unpack(archive: Path, kernels: list[Kernel], where: Path) -> None:
             for member in tar:
                 source = tar.extractfile(member) if member.isreg() else None
                 if source is None or "/" in member.name or member.name not in expected:
-                    raise RefusedError(f"{archive} holds '{member.name}', which its manifest does not")
+                    raise RefusedError(
+                        f"{archive} holds '{member.name}', which its manifest does not"
+                    )
                 with (where / member.name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 found.add(member.name)
@@ -340,8 +324,8 @@ class Monitor:
     """
 
     SLOWED = 0x04 | 0x08 | 0x20 | 0x40 | 0x80
-    """NVML's reasons: power cap, and hardware, thermal and power brake slowdown. The others, idle and
-    chosen clocks, are no disturbance."""
+    """NVML's reasons: power cap; hardware, thermal and power brake slowdown. The others (idle,
+    clocks that were chosen) are no disturbance."""
 
     def __init__(self, bus: str | None):
         self._handle = ctypes.c_void_p()
@@ -393,8 +377,8 @@ def look(visit: Visit) -> tuple[dict[str, Any], Monitor]:
         wanted = f"{arch[1]}.{arch[2]}" if arch else None
         if wanted != known["capability"]:
             raise RefusedError(
-                f"the kernels are built for {visit.arch}, and {known['name']} has compute capability "
-                f"{known['capability']}: make a folder for it"
+                f"the kernels are built for {visit.arch}, and {known['name']} has compute "
+                f"capability {known['capability']}: make a folder for it"
             )
     else:
         text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -412,19 +396,16 @@ def find_runtime(folder: Path, given: str | None, kind: str) -> Path:
     elif (folder / "runtime").is_dir():
         place = folder / "runtime"
     else:
-        # Not `import tvm`, which loads the compiler, and not beside this file: dgtl has a `tvm` too.
-        here = Path(__file__).resolve().parent
-        path = [entry for entry in sys.path if Path(entry).resolve() != here]
-        spec = importlib.machinery.PathFinder.find_spec("tvm", path)
+        spec = importlib.util.find_spec("tvm")  # an import would load the compiler
         places = list(spec.submodule_search_locations or []) if spec else []
         if not places:
-            raise RefusedError(
-                "TVM's runtime is not here: pip install apache-tvm, or give --runtime DIR"
-            )
+            raise RefusedError("no TVM here: pip install apache-tvm, or give --runtime DIR")
         place = Path(places[0]) / "lib"
     for name in _libraries(kind):
         if not (place / name).is_file():
-            raise RefusedError(f"{place} has no {name}: give --runtime DIR with TVM's runtime libraries")
+            raise RefusedError(
+                f"{place} has no {name}: give --runtime DIR with TVM's runtime libraries"
+            )
     return place.resolve()
 
 
@@ -552,7 +533,7 @@ class Worker:
         return self._buffers[key]
 
     def _arguments(self, tensors: list, cache_flush_mb: float) -> list[list[Any]]:
-        """As `dgtl.tvm.measure.workers._arguments`: run after run with another copy of the weights."""
+        """Another copy of the weights run after run: as `dgtl.tvm.measure.workers._arguments`."""
         last = len(tensors) - 1
         sizes = [math.prod(shape) for shape, _ in tensors]
         wanted = {(i, n, dtype) for i, (n, (_, dtype)) in enumerate(zip(sizes, tensors))}  # noqa: B905
@@ -734,22 +715,19 @@ class Runner:
         """
         if self._process is not None:
             return
-        environment = dict(os.environ)
-        if self._visit.threads is not None:
-            environment["TVM_NUM_THREADS"] = str(self._visit.threads)
-        pipe = subprocess.PIPE
+        threads = self._visit.threads
         self._process = subprocess.Popen(
             self._command,
-            stdin=pipe,
-            stdout=pipe,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env={**os.environ, **({"TVM_NUM_THREADS": str(threads)} if threads else {})},
             start_new_session=True,  # Ctrl-C is for the parent
         )
         try:
             answer = self._answer(START_TIMEOUT_S)
-        except KernelError as failure:
-            answer = {"error": str(failure)}
+        except KernelError as error:
+            answer = {"error": str(error)}
         if "error" in answer:
             self.end()
             raise RefusedError(f"the {self._visit.kind} runtime does not start: {answer['error']}")
@@ -787,28 +765,22 @@ class Runner:
         try:
             return json.loads(line)
         except ValueError:
-            code = self._process.wait(END_TIMEOUT_S) if not line else 0
+            code = 0
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = code if line else self._process.wait(END_TIMEOUT_S)
             name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
             raise KernelError("run_error", f"its process died: {name}") from None
 
     def end(self) -> None:
-        """Kills the worker.
-
-        Raises:
-            RefusedError: it does not even die, as when the device's driver hangs.
-        """
+        """Kills the worker. If not even that helps, the next one tells by not starting."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        process.kill()
-        try:
-            process.wait(END_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise RefusedError("a kernel hangs in the device's driver: restart the machine") from None
-        finally:
+        if process is not None:
+            process.kill()
             for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, AttributeError):
                     pipe.close()  # type: ignore[union-attr]
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_TIMEOUT_S)
 
 
 @dataclasses.dataclass
@@ -822,22 +794,6 @@ class Trial:
     run_s: float = 0.0
     error: str = ""
     condition: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def time(self, runner: Runner, monitor: Monitor, **request: Any) -> None:
-        """One more timing, or the failure that ends the trial."""
-        begin = time.perf_counter()
-        try:
-            answer = runner.ask(**request, tensors=self.kernel.tensors)
-        except KernelError as failure:
-            self.status, self.error, self.times_s = failure.status, str(failure), []
-        else:
-            self.times_s.append(answer["seconds"])
-            self.quick = answer["quick"]
-        self.run_s += time.perf_counter() - begin
-        condition = monitor.now()
-        if self.condition.get("throttled"):
-            condition["throttled"] = True
-        self.condition = condition
 
     def record(self) -> dict[str, Any]:
         values = {
@@ -857,42 +813,59 @@ class Session:
     def pack(self, pack: Part, archive: Path) -> str:
         """Runs what of a pack has no result yet; a line of what came out.
 
-        One timing of each kernel per pass: other users of a machine come in bursts, which would spoil
-        all timings of a kernel that are made in one go.
+        One timing of each kernel per pass: other users of a machine come in bursts, which would
+        spoil all timings of a kernel that are made in one go.
         """
+        options, done = self._visit.options, self._results.done
         with temporary_folder() as where:
             unpack(archive, pack.kernels, where)
-            kernels = [k for k in pack.kernels if k.id not in self._results.done]
+            kernels = [kernel for kernel in pack.kernels if kernel.id not in done]
             self._results.append(*[self._check(k, where) for k in kernels if k.check])
             trials = [Trial(k) for k in kernels if not k.check]
-            options = self._visit.options
-            earlier = [
-                t for id in pack.ids for t in self._results.done.get(id, {}).get("times_s", [])
-            ]
-            best_s = min([math.inf if pack.best_s is None else pack.best_s, *earlier])
-            for number in range(int(options["repeats"])):
-                for trial in trials:
-                    if trial.status != "ok" or trial.quick:
-                        continue
-                    request = {
-                        "timeout_s": self._timeout_s,
-                        "library": str(where / trial.kernel.library),
-                        "options": options,
-                    }
-                    if number == 0:
-                        request["quick_above_s"] = options["quick_factor"] * best_s
-                    trial.time(
-                        self._runner, self._monitor, do="next" if number else "first", **request
-                    )
-                    best_s = min([best_s, *trial.times_s]) if number == 0 else best_s
-            with contextlib.suppress(KernelError):
-                self._runner.ask("unload", self._timeout_s)
+            times_s = [t for id in pack.ids for t in done.get(id, {}).get("times_s", [])]
+            best_s = min([math.inf if pack.best_s is None else pack.best_s, *times_s])
+            try:
+                for number in range(int(options["repeats"])):
+                    for trial in trials:
+                        if trial.status == "ok" and not trial.quick:
+                            self._time(trial, number, best_s, where)
+                            best_s = min([best_s, *trial.times_s])
+                with contextlib.suppress(KernelError):
+                    self._runner.ask("unload", self._timeout_s)
+            except RefusedError:
+                # The device is gone, perhaps through one of those that failed: not again.
+                self._results.append(*[t.record() for t in trials if t.status != "ok"])
+                raise
             self._results.append(*[trial.record() for trial in trials])
-        done = [self._results.done[id] for id in pack.ids]
-        failed = sum(record["status"] != "ok" for record in done)
-        medians = [statistics.median(r["times_s"]) for r in done if r.get("times_s")]
-        best = f"best {min(medians) * 1e3:.4g} ms" if medians else "none timed"
-        return f"{len(done)} kernels, {failed} failed, {best}"
+        failed = sum(done[id]["status"] != "ok" for id in pack.ids)
+        times_s = [statistics.median(t) for id in pack.ids if (t := done[id].get("times_s"))]
+        best = f"best {min(times_s) * 1e3:.4g} ms" if times_s else "none timed"
+        return f"{len(pack.ids)} kernels, {failed} failed, {best}"
+
+    def _time(self, trial: Trial, number: int, best_s: float, where: Path) -> None:
+        """One more timing of a kernel, or the failure that ends its trial."""
+        begin = time.perf_counter()
+        options = self._visit.options
+        first = {"quick_above_s": options["quick_factor"] * best_s} if number == 0 else {}
+        try:
+            answer = self._runner.ask(
+                "next" if number else "first",
+                self._timeout_s,
+                library=str(where / trial.kernel.library),
+                tensors=trial.kernel.tensors,
+                options=options,
+                **first,
+            )
+        except KernelError as error:
+            trial.status, trial.error, trial.times_s = error.status, str(error), []
+        else:
+            trial.times_s.append(answer["seconds"])
+            trial.quick = answer["quick"]
+        trial.run_s += time.perf_counter() - begin
+        throttled = trial.condition.get("throttled")
+        trial.condition = self._monitor.now()
+        if throttled:
+            trial.condition["throttled"] = True
 
     def _check(self, kernel: Kernel, where: Path) -> dict[str, Any]:
         assert kernel.check is not None
@@ -950,7 +923,11 @@ def run(folder: Path, runtime: str | None, seconds: float) -> int:
     """Runs what has no result yet; the exit code."""
     begin = time.monotonic()
     visit = Visit(folder)
-    results = Results(folder, visit.id)
+    with contextlib.closing(Results(folder, visit.id)) as results:
+        return _run(folder, visit, results, runtime, begin + seconds)
+
+
+def _run(folder: Path, visit: Visit, results: Results, runtime: str | None, deadline: float) -> int:
     todo = [part for part in visit.parts if any(id not in results.done for id in part.ids)]
     for part in todo:  # before hours of measuring, not after
         visit.verify(folder, part)
@@ -963,8 +940,8 @@ def run(folder: Path, runtime: str | None, seconds: float) -> int:
             results.append(facts)
             session = Session(visit, results, runner, monitor)
         for number, part in enumerate(todo, start=1):
-            if time.monotonic() - begin > seconds:
-                print(f"{seconds:g} s are over: {_progress(visit, results)}", flush=True)
+            if time.monotonic() > deadline:
+                print(f"time is over: {_progress(visit, results)}", flush=True)
                 return 3
             if part.network:
                 line = f"network: {session.network(part, folder)}"
@@ -1018,4 +995,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # What lies beside this file hides no package: dgtl has a folder `tvm`.
+    sys.path[:] = [p for p in sys.path if Path(p).resolve() != Path(__file__).resolve().parent]
     sys.exit(main())
