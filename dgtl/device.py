@@ -536,7 +536,9 @@ class Worker:
         """Another copy of the weights run after run: as `dgtl.tvm.measure.workers._arguments`."""
         last = len(tensors) - 1
         sizes = [math.prod(shape) for shape, _ in tensors]
-        wanted = {(i, n, dtype) for i, (n, (_, dtype)) in enumerate(zip(sizes, tensors))}  # noqa: B905
+        wanted = {
+            (i, n, dtype) for i, (n, (_, dtype)) in enumerate(zip(sizes, tensors, strict=True))
+        }
         for key in [k for k in self._buffers if (k[0], k[2], k[3]) not in wanted]:
             del self._buffers[key]
         own = sum(sizes[i] * np.dtype(tensors[i][1]).itemsize for i in range(1, last))
@@ -619,7 +621,7 @@ class Worker:
             raise ValueError(f"the network has {len(outputs)} outputs, expected {len(expected)}")
         errors = [
             _error(e, self._numpy(o), float(np.abs(e).max()))
-            for e, o in zip(expected, outputs)  # noqa: B905
+            for e, o in zip(expected, outputs, strict=True)
         ]
 
         def run_s() -> float:
