@@ -3,6 +3,7 @@
 The rooms, from the ground up; each imports only those above it in this list:
 
     core          tasks, design spaces, trials, the history
+    device        runs a visit folder where the device is; stands alone
     features      configurations and source tasks as arrays
     measure       where trials come from: the protocol, replay
     search        annealing, and which candidates to run
