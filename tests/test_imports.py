@@ -43,7 +43,7 @@ CORNERS = {
     "tf_keras": ("baselines/chameleon/",),
     "gpflow": ("dgtl/models/unchecked.py",),
     "gpflux": ("dgtl/models/unchecked.py",),
-    "tvm": ("dgtl/tvm/", "dgtl/run/live.py"),
+    "tvm": ("dgtl/tvm/", "dgtl/run/job.py", "dgtl/run/live.py", "dgtl/run/visits.py"),
     "wandb": ("dgtl/tracking/",),
     "hydra": ("dgtl/run/", "experiments/"),
     "omegaconf": ("dgtl/run/", "experiments/"),

@@ -64,6 +64,8 @@ def check(cfg: DictConfig, folder: Path) -> None:
             raise ValueError(f"{name}={path}: no such file or folder")
     if cfg.history.hardware not in ("same", "any"):
         raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
+    if cfg.measure.where not in ("local", "folder"):
+        raise ValueError(f"measure.where={cfg.measure.where}: choose local or folder")
     check_mode(cfg.tracking.mode)
     pattern_matcher(cfg.workload.get("tasks"))
     method: Method = instantiate(cfg.model)

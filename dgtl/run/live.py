@@ -175,9 +175,11 @@ def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
         return machine.detect(cfg.hardware.num_cores), ()
     if cfg.hardware.kind != "cuda":
         raise ValueError(f"hardware.kind={cfg.hardware.kind}: choose llvm, cuda or replay")
-    if cfg.measure.where == "local" and (cfg.hardware.arch or cfg.hardware.device):
-        machine.gpu()  # there has to be one
-    found = machine.gpu(cfg.hardware.device, cfg.hardware.arch)
+    named = (cfg.hardware.get("device"), cfg.hardware.get("arch"))
+    # What is named may be elsewhere; what is measured here has to be here.
+    found = machine.gpu(*named) if cfg.measure.where == "folder" else machine.gpu()
+    if cfg.measure.where == "local" and any(named) and machine.gpu(*named) != found:
+        raise ValueError(f"the GPU of this machine is an {found.hardware.name}, not what is named")
     return found.hardware, found.remarks
 
 
@@ -279,8 +281,12 @@ def _sources(
         if not shipped:
             raise
         # The user never asked for the shipped history, so that it must not stop the run.
-        progress.message(f"{error}; learning from it all the same")
-        sources = history.sources(hardware, shapes, any_hardware=True)
+        if all(source.task.hardware.kind != hardware.kind for source in history):
+            progress.message(f"nothing is shipped for {hardware.kind} targets")
+            sources = []
+        else:
+            progress.message(f"{error}; learning from it all the same")
+            sources = history.sources(hardware, shapes, any_hardware=True)
     if (logs := cfg.history["import"]) is not None:
         try:
             imported = History.of(import_logs([Path(logs)]).sources)

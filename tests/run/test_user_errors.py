@@ -27,7 +27,12 @@ WRONG = {
     "history.path=other.jsonl": "of other hardware",
     "history.import=damaged.jsonl": "history.import=damaged.jsonl: no AutoTVM record in 1 files",
     "hardware.num_cores=99999": "hardware.num_cores=99999: this machine offers 1 to",
-    "hardware.kind=cuda": "hardware.kind=cuda: this machine cannot be measured for it",
+    "hardware=cuda": "no NVIDIA GPU is found here",
+    "hardware=cuda hardware.arch=sm_90": "no NVIDIA GPU is found here",
+    "hardware=cuda measure=folder hardware.arch=sm_10": "sm_10: the installed compiler knows",
+    "hardware=cuda measure=folder hardware.device=mine": "mine: give hardware.arch",
+    "hardware.kind=rocm": "hardware.kind=rocm: choose llvm, cuda or replay",
+    "measure.where=cloud": "measure.where=cloud: choose local or folder",
     "workload.tasks=[foo]": "workload.tasks finds none of the layers: conv 3x3 3->16 16x16 s2; ",
     "workload=tables": "search recorded tables by hardware=replay",
     "workload=onnx": "Missing mandatory value: workload.path",
@@ -53,6 +58,7 @@ def write_history(path: Path, hardware: Hardware) -> None:
 def call(folder: Path, overrides: str) -> subprocess.CompletedProcess:
     settings = ["workload=tiny", "tracking=disabled", f"hardware.num_cores={CORES}"]
     names = {part.partition("=")[0] for part in overrides.split()}
+    names |= {"hardware.num_cores"} if "hardware" in names else set()
     settings = [s for s in settings if s.partition("=")[0] not in names]
     out = f"hydra.run.dir={folder / 'out' / str(abs(hash(overrides)))}"
     return subprocess.run(
