@@ -24,21 +24,29 @@ SCHEMA = 1
 
 @dataclasses.dataclass(frozen=True)
 class Kernel:
-    """A library in a pack; `check`: None, or the seed and the file of expected values."""
+    """A library in a pack.
+
+    Args:
+        check: None, or the seed and the file of expected values.
+        cubins: files of its binaries by the SHA-256 of their CUDA source, UTF-8.
+    """
 
     id: str
     library: str
     tensors: list[tuple[list[int], str]]
     check: dict[str, Any] | None
+    cubins: dict[str, str]
 
     def __post_init__(self) -> None:
+        _ = self.files  # fails here where the manifest is damaged
         if self.check and any(dtype != "float32" for _, dtype in self.tensors):
             raise RefusedError(f"the check of kernel {self.id} is not of float32 tensors")
 
     @property
     def files(self) -> list[str]:
         """What the pack holds of it."""
-        return [self.library, *([self.check["expected"]] if self.check else [])]
+        expected = [self.check["expected"]] if self.check else []
+        return [self.library, *expected, *self.cubins.values()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +70,21 @@ class Pack:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A library of a whole network, and a file of inputs and expected outputs."""
+    """A library of a whole network, and a file of inputs and expected outputs.
+
+    Args:
+        cubins: its binaries by the SHA-256 of their CUDA source, UTF-8: file, and SHA-256 of that.
+    """
 
     id: str
     file: str
     sha256: str
     inputs: str
     repeats: int
+    cubins: dict[str, tuple[str, str]]
+
+    def __post_init__(self) -> None:
+        _ = self.hashes  # fails here where the manifest is damaged
 
     @property
     def ids(self) -> list[str]:
@@ -77,7 +93,7 @@ class Network:
     @property
     def hashes(self) -> dict[str, str | None]:
         """The SHA-256 of each file of the folder, where it is known."""
-        return {self.file: self.sha256, self.inputs: None}
+        return {self.file: self.sha256, self.inputs: None, **dict(self.cubins.values())}
 
 
 class Visit:
@@ -116,7 +132,9 @@ class Visit:
             for network in manifest["networks"]:
                 self.parts.append(Network(**{name: network[name] for name in names}))
             ids = [id for part in self.parts for id in part.ids]
-        except (KeyError, TypeError, AttributeError) as error:
+        except RefusedError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RefusedError(f"{path} is damaged: {error!r}") from None
         if self.kind not in ("cpu", "cuda"):
             raise RefusedError(f"{path} is for a device '{self.kind}': this runs cpu and cuda")

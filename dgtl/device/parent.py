@@ -95,6 +95,7 @@ class Session:
                 "next" if number else "first",
                 self._timeout_s,
                 library=str(where / trial.kernel.library),
+                cubins=_placed(trial.kernel.cubins, where),
                 tensors=trial.kernel.tensors,
                 options=options,
                 **first,
@@ -117,6 +118,7 @@ class Session:
             do="check",
             timeout_s=self._timeout_s,
             library=str(where / kernel.library),
+            cubins=_placed(kernel.cubins, where),
             tensors=kernel.tensors,
             seed=kernel.check["seed"],
             expected=str(where / kernel.check["expected"]),
@@ -129,6 +131,7 @@ class Session:
             do="network",
             timeout_s=NETWORK_TIMEOUT_S,
             library=str(folder / network.file),
+            cubins=_placed({key: file for key, (file, _) in network.cubins.items()}, folder),
             inputs=str(folder / network.inputs),
             repeats=network.repeats,
         )
@@ -189,6 +192,10 @@ def _run(folder: Path, visit: Visit, results: Results, runtime: str | None, dead
         results.append({"type": "done"})
     print("all done: copy the folder back and run the same run.py command again", flush=True)
     return 0
+
+
+def _placed(cubins: dict[str, str], where: Path) -> dict[str, str]:
+    return {source: str(where / file) for source, file in cubins.items()}
 
 
 def _progress(visit: Visit, results: Results) -> str:

@@ -129,8 +129,7 @@ def work(kind: str, runtime: Path) -> int:
 
                 worker, answer = Worker(kind, runtime), {}
             else:
-                content = json.loads(request)
-                answer = getattr(worker, content.pop("do"))(**content)
+                answer = worker.answer(**json.loads(request))
         except Exception as error:
             answer = {"error": last_line(error)}
         answers.write(json.dumps(answer) + "\n")

@@ -11,6 +11,7 @@ import numpy as np
 import tvm_ffi
 from tvm_ffi import registry
 
+from .cubins import Cubins
 from .memory import Memory
 from .runtime import load_runtime
 from .timing import Events, Run, Wall
@@ -36,12 +37,21 @@ class Worker:
         # As tvm does without its compiler: the runtime's Python classes are not here.
         registry._SKIP_UNKNOWN_OBJECTS = True
         load_runtime(runtime, kind)
+        self._cubins = Cubins()
+        tvm_ffi.register_global_func(Cubins.CALLBACK, self._cubins, override=True)
         self._clock: Wall | Events = Events() if kind == "cuda" else Wall()
         self._memory = Memory(kind, self._clock.sync)
         self._loaded: dict[str, Run] = {}
         self._turn = itertools.count()
         # A device that does nothing says so here.
         self._memory.numpy(self._memory.tensor(np.zeros(1, np.float32)))
+
+    def answer(
+        self, do: str, cubins: dict[str, str] | None = None, **request: Any
+    ) -> dict[str, Any]:
+        """Does what a request asks; one that runs a library names its binaries, see `Cubins`."""
+        self._cubins.files = cubins or {}
+        return getattr(self, do)(**request)
 
     def _load(self, library: str, tensors: list, options: dict[str, float]) -> Run:
         if library not in self._loaded:

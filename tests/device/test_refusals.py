@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 from toy_devices import DRIVER, compile_c
-from visit_folders import cuda_folder, edited, folder_has, make, manifest, pack, results, run
+from visit_folders import (
+    cuda_folder,
+    edited,
+    folder_has,
+    make,
+    manifest,
+    pack,
+    results,
+    run,
+    sha256,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +28,7 @@ def bad_member(folder: Path, member: tarfile.TarInfo) -> None:
     with tarfile.open(path, "w:xz") as tar:
         tar.addfile(member)
     packs = manifest(folder)["packs"]
-    packs[0]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    packs[0]["sha256"] = sha256(path.read_bytes())
     edited(folder, packs=packs)
 
 
@@ -27,6 +36,20 @@ def link(name: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
     member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
     return member
+
+
+def no_cubin(folder: Path) -> None:
+    packs = manifest(folder)["packs"]
+    packs[0]["kernels"][0]["cubins"] = {"0" * 64: "a.cubin"}
+    edited(folder, packs=packs)
+
+
+def network(folder: Path, cubins: object) -> None:
+    (folder / "networks").mkdir()
+    for name in ("a.so", "a.npz", "a.cubin"):
+        (folder / "networks" / name).write_bytes(b"")
+    entry = {"file": "networks/a.so", "sha256": sha256(b""), "inputs": "networks/a.npz"}
+    edited(folder, networks=[{**entry, "id": "whole", "repeats": 1, "cubins": cubins}])
 
 
 def half_float(folder: Path) -> None:
@@ -55,6 +78,10 @@ SPOILED = {
     "holds 'b.so'": lambda f: bad_member(f, tarfile.TarInfo("b.so")),
     "an id is there twice": lambda f: edited(f, packs=manifest(f)["packs"] * 2),
     "not of float32": half_float,
+    "000.tar.xz lacks a.cubin": no_cubin,
+    "damaged: ValueError": lambda f: network(f, {"0": "networks/a.cubin"}),
+    "b.cubin is missing": lambda f: network(f, {"0": ["networks/b.cubin", sha256(b"")]}),
+    "a.cubin is not what was packed": lambda f: network(f, {"0": ["networks/a.cubin", "00"]}),
     "no driver is here": lambda f: edited(f, device="cuda", arch="sm_90"),
 }
 

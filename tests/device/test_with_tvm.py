@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
-from visit_folders import by_id, make, pack, run
+from visit_folders import by_id, make, pack, run, sha256
 
 
 @pytest.mark.tvm
@@ -36,8 +34,9 @@ def test_kernels_of_tvm_and_a_whole_network(tmp_path, hardware):
     output = machine["main"](tvm.runtime.tensor(value)).numpy()
     entry = {
         "file": "networks/network.so",
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256(file.read_bytes()),
         "repeats": 4,
+        "cubins": {},
     }
     networks = [
         {**entry, "id": name, "inputs": f"networks/{name}.npz"} for name in ("right", "wrong")

@@ -34,9 +34,54 @@ DEEDS = {
     "nap": "usleep(2000);",
     "tick": "usleep(100);",
     "worn": "static int runs; if (++runs > 8) raise(SIGSEGV); usleep(2000);",
+    "compiled": """static TVMFFIObjectHandle compile;
+      static float factor;
+      if (!compile) {
+        TVMFFIByteArray name = {"tvm_callback_cuda_compile", 25};
+        if (TVMFFIFunctionGetGlobal(&name, &compile)) return -1;
+      }
+      if (factor == 0) {
+        TVMFFIAny source = {}, binary = {};
+        source.type_index = kTVMFFIRawStr;
+        source.v_c_str = "source, übersetzt";
+        if (TVMFFIFunctionCall(compile, &source, 1, &binary)) return -1;
+        factor = TVMFFIBytesGetByteArrayPtr(binary.v_obj)->data[0] - '0';
+      }
+      for (int i = 0; i < 64; ++i) y[i] = factor * x[i];""",
     "late": "static int runs; if (++runs > 5) raise(SIGSEGV); usleep(500);",
 }
-"""What a kernel does; `late` dies after its first timings, `worn` if three are in one process."""
+"""What a kernel does; `late` dies after its first timings, `worn` if three are in one process.
+
+`compiled` multiplies by the first digit of what its source is compiled to when it is first called.
+"""
+SOURCE = "source, übersetzt"
+"""What `compiled` has compiled."""
+
+NETWORK = """
+#include <dlfcn.h>
+#include <tvm/ffi/c_api.h>
+extern "C" {
+int __tvm_ffi_vm_load_executable(void*, const TVMFFIAny*, int32_t, TVMFFIAny* result) {
+  Dl_info own;
+  dladdr((void*)__tvm_ffi_vm_load_executable, &own);
+  TVMFFIByteArray name = {"ffi.ModuleLoadFromFile", 22};
+  TVMFFIObjectHandle load;
+  if (TVMFFIFunctionGetGlobal(&name, &load)) return -1;
+  TVMFFIAny path = {};
+  path.type_index = kTVMFFIRawStr;
+  path.v_c_str = own.dli_fname;
+  return TVMFFIFunctionCall(load, &path, 1, result);
+}
+int __tvm_ffi_vm_initialization(void*, const TVMFFIAny*, int32_t, TVMFFIAny*) { return 0; }
+int toy_kernel(void*, const TVMFFIAny*, int32_t, TVMFFIAny*);
+int __tvm_ffi_main(void*, const TVMFFIAny* args, int32_t, TVMFFIAny* result) {
+  if (toy_kernel(0, args, 1, 0)) return -1;
+  *result = args[0];
+  return TVMFFIObjectIncRef(args[0].v_obj);
+}
+}
+"""
+"""A network of one kernel, to be put before it: its input is its output, too."""
 
 DRIVER = """
 #include <string.h>
@@ -100,6 +145,11 @@ __attribute__((constructor)) static void start() {
   TVMFFIFunctionSetGlobal(&to, function, 1);
 }
 """
+
+
+def network_of(deed: str) -> str:
+    """Source of a network of one kernel."""
+    return NETWORK + (C_KERNEL % DEEDS[deed]).replace("__tvm_ffi_main", "toy_kernel")
 
 
 def compile_c(source: str, library: Path, *flags: str) -> Path:

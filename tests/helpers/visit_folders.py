@@ -25,9 +25,20 @@ OPTIONS = {
 }
 
 
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def pack(kernels: dict[str, Path], **changes) -> dict:
-    """A pack of kernels by id, with their files."""
-    return {"kernels": kernels, "tensors": SHAPE, "checks": {}, "best_s": None, **changes}
+    """A pack of kernels by id, with their files; `cubins`: of each, binaries by source."""
+    values = {"kernels": kernels, "tensors": SHAPE, "checks": {}, "best_s": None, "cubins": {}}
+    return {**values, **changes}
+
+
+def add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
 
 
 def make(folder: Path, *packs: dict, networks=(), options=OPTIONS, **manifest) -> Path:
@@ -43,20 +54,22 @@ def make(folder: Path, *packs: dict, networks=(), options=OPTIONS, **manifest) -
                 if name in content["checks"]:
                     data = io.BytesIO()
                     np.savez(data, **content["checks"][name])
-                    member = tarfile.TarInfo(f"{name}.npz")
-                    member.size = len(data.getvalue())
-                    tar.addfile(member, io.BytesIO(data.getvalue()))
+                    add(tar, f"{name}.npz", data.getvalue())
                     check = {"seed": 3, "expected": f"{name}.npz"}
+                cubins = {}
+                for source, binary in content["cubins"].get(name, {}).items():
+                    cubins[sha256(source.encode())] = f"{name}.{len(cubins)}.cubin"
+                    add(tar, f"{name}.{len(cubins) - 1}.cubin", binary)
                 entry["kernels"].append(
                     {
                         "id": name,
                         "library": f"{name}.so",
                         "tensors": content["tensors"],
                         "check": check,
+                        "cubins": cubins,
                     }
                 )
-        digest = hashlib.sha256((folder / file).read_bytes()).hexdigest()
-        entries.append({"file": file, "sha256": digest, **entry})
+        entries.append({"file": file, "sha256": sha256((folder / file).read_bytes()), **entry})
     text = {
         "type": "dgtl-visit",
         "schema": 1,
@@ -73,8 +86,8 @@ def make(folder: Path, *packs: dict, networks=(), options=OPTIONS, **manifest) -
     return folder
 
 
-def cuda_folder(path: Path, *packs: dict) -> Path:
-    return make(path, *packs, device="cuda", arch="sm_90", threads=None)
+def cuda_folder(path: Path, *packs: dict, **manifest) -> Path:
+    return make(path, *packs, device="cuda", arch="sm_90", threads=None, **manifest)
 
 
 def slow_folder(path: Path, deeds) -> Path:
