@@ -94,11 +94,13 @@ def random_best(n: int) -> float:
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if name != "random"])
-def test_median_of_five_seeds_beats_random(name: str, prepared) -> None:
+def test_median_of_seeds_beats_random(name: str, prepared) -> None:
     method = prepared(name)
     # An agent has learned little after two plans of 64.
     n = 2 * TRIALS if name in ("chameleon", "chameleon_paper") else TRIALS
-    runs = [landscape.run(method, seed, n) for seed in range(5)]
+    # Fewer of those that take seconds each.
+    seeds = 3 if name.startswith(("chameleon", "dgp")) else 5
+    runs = [landscape.run(method, seed, n) for seed in range(seeds)]
     assert median(landscape.best(trials) for trials in runs) > random_best(n)
 
 

@@ -201,7 +201,6 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     assert [len(same) for same in methods.values()] == [2, 2]
 
 
-@pytest.mark.tvm
 def test_a_live_preset_debugged_takes_seconds(tmp_path):
     words = ["experiment=table1_smoke", "debug=default", "model=random"]
     command = [sys.executable, str(ROOT / "run.py"), *words]

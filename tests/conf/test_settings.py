@@ -59,17 +59,17 @@ def test_the_configuration_has_the_defaults_of_the_class(name, overrides):
 
 SMALL = {
     "dgp": (
-        *("initial_set=256", "tuning_set=24", "final=40", "rounds=2", "annealing.steps=20"),
+        *("initial_set=256", "tuning_set=24", "final=40", "rounds=1", "annealing.steps=20"),
         *("network.steps=8", "network.inducing=16", "network.hidden=2", "network.batch=64"),
         *("stack.folds=2", "stack.trees.trees=20", "stack.trees.nthread=1"),
         *("stack.residual.steps=4", "stack.residual.rows=32", "stack.residual.tasks=2"),
     ),
     "dgp_paper": (
-        *("initial_set=256", "tuning_set=24", "final=40", "rounds=2", "annealing.steps=20"),
+        *("initial_set=256", "tuning_set=24", "final=40", "rounds=1", "annealing.steps=20"),
         *("network.steps=8", "network.inducing=16", "network.hidden=2", "network.batch=64"),
     ),
     "xgb_transfer": (
-        *("initial_set=256", "tuning_set=24", "final=24", "rounds=2", "annealing.steps=20"),
+        *("initial_set=256", "tuning_set=24", "final=24", "rounds=1", "annealing.steps=20"),
         *("trees.trees=20", "trees.nthread=1"),
     ),
     "autotvm": ("annealing.chains=32", "annealing.steps=40", "annealing.patience=8", "plan=32"),
@@ -81,6 +81,7 @@ SMALL = {
 """What makes a method quick: what has an effect has it in small."""
 
 OTHER: dict[str, Any] = {
+    "rounds": 2,
     "tuning_set_by": "random",
     "objective": "rank",
     "features": "knobs",

@@ -22,7 +22,7 @@ from dgtl.core.records import Status, Trial
 from dgtl.results.summary import SUMMARY_SCHEMA, Summary, TaskSummary
 from dgtl.tvm.workload.networks import Layer
 
-pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SOURCES = (

@@ -15,7 +15,7 @@ from tvm_layers import CORES, LAYERS, schedules, tuned_function
 from dgtl.core.history import TrialLog
 from dgtl.core.records import Hardware, Status, Trial
 
-pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,9 +16,9 @@ from tvm_layers import CORES
 
 from dgtl.core.history import History
 from dgtl.results.summary import Summary
-from dgtl.tvm.measure.visit_folder import is_done, visits
+from dgtl.tvm.measure.visit_folder import is_done, read, visits
 
-pytestmark = [pytest.mark.tvm, pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 TUNING_SET, FINAL, LAYERS = 4, 3, 4
@@ -135,28 +135,34 @@ def test_a_visit_that_is_not_done_is_waited_for(tmp_path):
     assert str(visit.relative_to(tmp_path)) in again.stdout
     assert (visit / "manifest.json").read_bytes() == manifest
     assert len(visits(visit.parent)) == 1
+
+
+def test_results_that_are_damaged_or_of_another_visit_are_refused(tuned, hardware, tmp_path):
+    out, _ = tuned
+    visit = tmp_path / "1"
+    shutil.copytree(out / "visits" / "1", visit)
+    assert len(read(visit, hardware).trials) == LAYERS * TUNING_SET
+    results = visit / "results.jsonl"
+    whole = results.read_text()
     for text, message in (
-        ('{"type": "done", "visit": "00000000"}\n', "holds results of another visit"),
-        ("torn", "is damaged"),
+        (whole + '{"type": "done", "visit": "00000000"}\n', "holds results of another visit"),
+        (whole + "torn", "is damaged"),
     ):
-        (visit / "results.jsonl").write_text(text)
-        refused = here(tmp_path)
-        assert refused.returncode == 1
-        assert message in refused.stderr
-        assert len(refused.stderr.strip().splitlines()) == 1
+        results.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read(visit, hardware)
+    results.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert not is_done(visit)
 
 
 def test_cuda_kernels_are_compiled_before_the_visit(tmp_path):
     pytest.importorskip("cuda.bindings", reason="NVRTC comes with dgtl[cuda]")
-    done = run(tmp_path, "hardware=cuda", "hardware.arch=sm_90")
+    done = run(tmp_path, "hardware=cuda", "hardware.arch=sm_90", "workload.tasks=[dense]")
     assert done.returncode == 3, done.stderr
     assert "taken to be of an h100" in done.stdout
     visit = tmp_path / "out" / "visits" / "1"
     manifest = json.loads((visit / "manifest.json").read_text())
     assert (manifest["device"], manifest["arch"]) == ("cuda", "sm_90")
     kernels = [kernel for pack in manifest["packs"] for kernel in pack["kernels"]]
-    assert len(kernels) == LAYERS * TUNING_SET
+    assert len(kernels) == TUNING_SET
     assert all(len(kernel["cubins"]) == 1 for kernel in kernels)
-    without = run(tmp_path, "hardware=cuda", "hydra.run.dir=other")
-    assert without.returncode == 1
-    assert "hardware.arch=sm_90" in without.stderr

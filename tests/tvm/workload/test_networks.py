@@ -11,7 +11,7 @@ from onnx import TensorProto
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.networks import NETWORKS, Layer, load
 
-pytestmark = pytest.mark.tvm
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

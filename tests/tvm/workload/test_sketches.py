@@ -15,7 +15,7 @@ from dgtl.tvm.measure import workers
 from dgtl.tvm.workload.networks import Layer
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
 
-pytestmark = pytest.mark.tvm
+pytestmark = pytest.mark.slow
 
 CUDA = {
     "kind": "cuda",

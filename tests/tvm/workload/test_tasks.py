@@ -15,7 +15,7 @@ from tvm_layers import LAYERS, tuned_function
 from dgtl.tvm.workload.networks import Layer, load
 from dgtl.tvm.workload.tasks import extract, input_shapes, lower
 
-pytestmark = pytest.mark.tvm
+pytestmark = pytest.mark.slow
 
 
 def functions_of(name: str, hardware):
