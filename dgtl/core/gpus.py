@@ -55,15 +55,18 @@ GPUS = {
 }
 """By the name that histories call them."""
 
+_NO_NAMES = {"nvidia", "geforce", "tesla", "gpu", "pcie", "sxm", "nvl"}
+_SIZE = re.compile(r"\d+gb|hbm\d?e?|sxm\d")
+"""Words of a product that say nothing of which device it is."""
+
 
 def name_of(product: str) -> str:
     """The name of a device from what its driver calls it.
 
-    ``NVIDIA H100 80GB HBM3`` is ``h100``; what no entry of `GPUS` names keeps its own words.
+    ``NVIDIA H100 80GB HBM3`` is ``h100``; what no entry of `GPUS` names keeps its own words, as
+    does a variant of one (``gtx1650-super``).
     """
-    words = re.sub(r"[^a-z0-9]+", " ", product.lower()).split()
-    joined = "".join(words)
-    known = [name for name in GPUS if name in words or name in joined]
-    if known:
-        return max(known, key=len)
-    return "-".join(word for word in words if word not in ("nvidia", "geforce", "tesla"))
+    words = re.findall(r"[a-z0-9]+", product.lower())
+    words = [word for word in words if word not in _NO_NAMES and not _SIZE.fullmatch(word)]
+    series = "".join(words[:2]) if words[:1] in (["gtx"], ["rtx"]) else None
+    return "-".join([series, *words[2:]] if series else words)

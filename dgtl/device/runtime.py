@@ -22,7 +22,7 @@ def find_runtime(folder: Path, given: str | None, kind: str) -> Path:
         if not places:
             raise RefusedError("no TVM here: pip install apache-tvm, or give --runtime DIR")
         place = Path(places[0]) / "lib"
-    for name in _names(kind):
+    for name in library_names(kind):
         if not (place / name).is_file():
             raise RefusedError(
                 f"{place} has no {name}: give --runtime DIR with TVM's runtime libraries"
@@ -30,14 +30,15 @@ def find_runtime(folder: Path, given: str | None, kind: str) -> Path:
     return place.resolve()
 
 
-def _names(kind: str) -> list[str]:
+def library_names(kind: str) -> list[str]:
+    """TVM's runtime libraries that a kind of device needs, in the order of loading."""
     names = ["runtime", "runtime_extra", *(["runtime_cuda"] if kind == "cuda" else [])]
     return [f"libtvm_{name}.so" for name in names]
 
 
 def load_runtime(place: Path, kind: str) -> None:
     """Loads the libraries into this process."""
-    for name in _names(kind):
+    for name in library_names(kind):
         _load(place / name)
 
 
