@@ -15,7 +15,7 @@ run: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -m tvm # alone: these measure
-	$(BIN)/python -m pytest -m "not tvm" -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not tvm" -n 2 --dist loadfile
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

@@ -52,7 +52,7 @@ BEFORE = {
     "budget=3": "a group is chosen by a name, as in model=dgp, and not by a number",
     "model=foo": "model=foo: choose of autotvm, ",
     "workload=foo": "workload=foo: choose of alexnet, ",
-    "hardware=foo": "hardware=foo: choose of local, replay",
+    "hardware=foo": "hardware=foo: choose of cuda, local, replay",
     "tracking=foo": "tracking=foo: choose of disabled, offline, online",
     "budgett=3": "budgett: no such setting",
     "model.foo=1": "model.foo: no such setting",
