@@ -109,10 +109,11 @@ def _outcome(
             wanted["untuned"] = lambda: deploy.build(
                 job.network, job.hardware, library["untuned"], None
             )
+        reference = functools.cache(lambda: _reference(job))
         found = {}
         for name, build in wanted.items():
             try:
-                order = functools.partial(_order, cfg, job, build, library[name])
+                order = functools.partial(_order, cfg, job, build, library[name], reference)
                 found[name] = _timing(name, measurer.network(name, order))
             except VisitNeededError:
                 waiting = True
@@ -133,18 +134,23 @@ def _timing(name: str, result: NetworkResult) -> deploy.NetworkTiming:
 
 
 def _order(
-    cfg: DictConfig, job: Job, build: Callable[[], dict[str, str]], library: Path
+    cfg: DictConfig,
+    job: Job,
+    build: Callable[[], dict[str, str]],
+    library: Path,
+    reference: Callable[[], deploy.NetworkTiming],
 ) -> NetworkOrder:
     """The network built, with an input and what this CPU makes of it."""
-    shapes = input_shapes(job.model)
+    rng = np.random.default_rng(0)  # as `_reference` draws them
+    inputs = [
+        rng.standard_normal(shape, dtype=np.float32) for shape in input_shapes(job.model).values()
+    ]
+    return NetworkOrder(library, build(), inputs, reference().outputs, cfg.deploy.repeats)
+
+
+def _reference(job: Job) -> deploy.NetworkTiming:
+    """The network without schedules on this CPU."""
     cpu = machine.detect()
-    reference = deploy.time_untuned(
-        lower(job.model, tvm.target.Target(cpu.target)),
-        cpu,
-        shapes,
-        repeats=1,
-        throttle_wait_s=0.0,
-    )
-    rng = np.random.default_rng(0)  # as `time_untuned` draws them
-    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes.values()]
-    return NetworkOrder(library, build(), inputs, reference.outputs, cfg.deploy.repeats)
+    network = lower(job.model, tvm.target.Target(cpu.target))
+    shapes = input_shapes(job.model)
+    return deploy.time_untuned(network, cpu, shapes, repeats=1, throttle_wait_s=0.0)

@@ -35,8 +35,8 @@ from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.search.annealing import untried
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure.builders import Builders
-from dgtl.tvm.measure.visit_folder import Order, WrittenVisit, is_done, read
+from dgtl.tvm.measure.visit_folder import Order, is_done, read
+from dgtl.tvm.measure.visits import write_visit
 from dgtl.tvm.workload.sketches import ScheduleSpace
 from dgtl.tvm.workload.suites import SUITES
 from dgtl.tvm.workload.tasks import extract, lower
@@ -83,21 +83,19 @@ def write(folder: Path, hardware: Hardware, layers: Layers, orders: list[Order])
     if folder.exists():
         print(f"{folder}: built before")
         return
-    unfinished = folder.with_suffix(".building")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    (unfinished / "packs").mkdir(parents=True)
-    builders = Builders(hardware, layers.functions, OPTIONS.build_timeout_s)
-    try:
-        visit = WrittenVisit(unfinished)
-        for order in orders:
-            visit.add(order, builders)
-            print(f"{folder}: {visit.handled} kernels, {len(visit.failed)} failed", flush=True)
-        visit.finish(hardware, OPTIONS)
-    finally:
-        builders.close()
+    spaces_of = folder.with_name(f"{folder.name}.tasks.json")
     spaces = [{**task.to_json(), "space": space.to_json()} for task, space in layers.tasks]
-    (unfinished / "tasks.json").write_text(json.dumps(spaces))
-    unfinished.rename(folder)
+    spaces_of.write_text(json.dumps(spaces))
+    write_visit(
+        folder,
+        hardware,
+        layers.functions,
+        OPTIONS,
+        orders,
+        on_built=lambda done, failed: print(
+            f"{folder}: {done} kernels, {failed} failed", flush=True
+        ),
+    )
 
 
 def build(args: argparse.Namespace) -> None:
@@ -154,12 +152,12 @@ def take(args: argparse.Namespace) -> None:
     with TrialLog(path) as log:
         source = provenance.collect(hardware, 0, machine.versions(), OPTIONS)
         log.provenance(source)
-        for part in sorted(args.out.glob("history-*")):
+        for part in sorted(p for p in args.out.glob("history-*") if p.is_dir()):
             if not is_done(part):
                 print(f"{part}: not done")
                 continue
             trials = read(part, hardware).trials
-            for record in json.loads((part / "tasks.json").read_text()):
+            for record in json.loads(part.with_name(f"{part.name}.tasks.json").read_text()):
                 own = [trial for trial in trials if trial.task == record["key"]]
                 if known.trials(record["key"]) or not own:
                     continue

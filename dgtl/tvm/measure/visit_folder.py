@@ -21,6 +21,7 @@ import numpy as np
 from dgtl.core import gpus
 from dgtl.core.records import Status, Trial
 from dgtl.device.archive import write_archive
+from dgtl.device.folder import SCHEMA, Visit
 from dgtl.tvm.measure import workers
 
 if TYPE_CHECKING:
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from dgtl.core.records import Hardware, Task
     from dgtl.measure.protocol import MeasureOptions
     from dgtl.tvm.measure.builders import Builders
-
-SCHEMA = 1
-"""Of the manifest that `dgtl.device` reads."""
 
 DEVICES = {"llvm": "cpu", "cuda": "cuda"}
 """What the runner calls the device of a kind of target."""
@@ -152,7 +150,6 @@ class WrittenVisit:
     def finish(self, hardware: Hardware, options: MeasureOptions) -> None:
         """Writes the manifest, what the kernels are, and the runner."""
         arch = json.loads(hardware.target).get("arch")
-        names = ("repeats", "min_repeat_ms", "run_timeout_s", "quick_factor", "cache_flush_mb")
         manifest = {
             "type": "dgtl-visit",
             "schema": SCHEMA,
@@ -160,7 +157,7 @@ class WrittenVisit:
             "device": DEVICES[hardware.kind],
             "arch": arch,
             "threads": hardware.num_cores,
-            "options": {name: getattr(options, name) for name in names},
+            "options": {name: getattr(options, name) for name in Visit.OPTIONS},
             "packs": self._packs,
             "networks": self._networks,
         }

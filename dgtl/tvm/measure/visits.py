@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 class VisitMeasurer:
     """A `dgtl.measure.protocol.Measurer` whose device is elsewhere.
 
-    Use it as a context manager or call `close`.
-
     Args:
         hardware: what is measured.
         functions: the fused function of each task, by task key.
@@ -70,12 +68,6 @@ class VisitMeasurer:
             self._trials |= {(trial.task, trial.config): trial for trial in found.trials}
             self._verdicts |= {(trial.task, trial.config): trial for trial in found.verdicts}
             self._networks |= found.networks
-
-    def __enter__(self) -> VisitMeasurer:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -146,23 +138,52 @@ class VisitMeasurer:
         if self._unfinished is not None:
             return self._unfinished
         number = 1 + len(visits(self._folder))
-        visit, unfinished = self._folder / str(number), self._folder / f"{number}.building"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        (unfinished / "packs").mkdir(parents=True)
-        builders = Builders(self.hardware, self._functions, self._options.build_timeout_s)
-        try:
-            written = WrittenVisit(unfinished)
-            for order in self._orders:
-                written.add(order, builders)
-                if on_built is not None:
-                    on_built(written.handled, len(written.failed))
-            for key, network in self._network_orders.items():
-                written.add_network(key, network)
-            written.finish(self.hardware, self._options)
-        finally:
-            builders.close()
-        unfinished.rename(visit)
+        visit = self._folder / str(number)
+        write_visit(
+            visit,
+            self.hardware,
+            self._functions,
+            self._options,
+            self._orders,
+            self._network_orders,
+            on_built,
+        )
         return visit
+
+
+def write_visit(
+    visit: Path,
+    hardware: Hardware,
+    functions: Mapping[str, tvm.ir.IRModule],
+    options: MeasureOptions,
+    orders: Sequence[Order],
+    networks: Mapping[str, NetworkOrder] | None = None,
+    on_built: Callable[[int, int], None] | None = None,
+) -> None:
+    """Builds what is ordered into a visit folder, which is there only once it is whole.
+
+    Args:
+        visit: the folder, not there yet.
+        hardware, functions, options: as of `VisitMeasurer`.
+        orders, networks: what to build, and what is built, by key.
+        on_built: as of `VisitMeasurer.next_visit`.
+    """
+    unfinished = visit.with_name(f"{visit.name}.building")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    (unfinished / "packs").mkdir(parents=True)
+    builders = Builders(hardware, functions, options.build_timeout_s)
+    try:
+        written = WrittenVisit(unfinished)
+        for order in orders:
+            written.add(order, builders)
+            if on_built is not None:
+                on_built(written.handled, len(written.failed))
+        for key, network in (networks or {}).items():
+            written.add_network(key, network)
+        written.finish(hardware, options)
+    finally:
+        builders.close()
+    unfinished.rename(visit)
 
 
 def run_visit(visit: Path) -> None:
