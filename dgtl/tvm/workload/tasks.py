@@ -15,6 +15,8 @@ from tvm.sym import detect_linear_equation
 from tvm_ffi import structural_hash
 
 from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
+from dgtl.tvm.workload.layout import channels_last_layout
+from dgtl.tvm.workload.onnx_converters import converters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +46,14 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     """
     shapes = {name: list(shape) for name, shape in input_shapes(model).items()}
     try:
-        mod = from_onnx(model, shape_dict=shapes, keep_params_in_input=False)
+        with converters():
+            mod = from_onnx(model, shape_dict=shapes, keep_params_in_input=False)
     except Exception as error:
         raise ValueError(f"TVM cannot import this ONNX model: {error}") from error
     passes = [
         T.DecomposeOpsForInference(),
-        T.ConvertLayout({"relax.nn.conv2d": ["NHWC", "HWIO"]}),
+        T.FoldConstant(),
+        channels_last_layout,
         T.FoldConstant(),
         T.LegalizeOps(),
         T.AnnotateTIROpPattern(),
@@ -60,7 +64,9 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
         T.AttachAttrLayoutFreeBuffers(),
     ]
     with target:
-        return tvm.transform.Sequential(passes)(mod)
+        for apply in passes:
+            mod = apply(mod)
+    return mod
 
 
 def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
