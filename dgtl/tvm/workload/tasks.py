@@ -11,10 +11,11 @@ from tvm import relax
 from tvm.relax import transform as T
 from tvm.relax.frontend.onnx import from_onnx
 from tvm.s_tir import meta_schedule as ms
-from tvm.sym import detect_linear_equation
 from tvm_ffi import structural_hash
 
+from dgtl.core.layers import layer_shape
 from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
+from dgtl.tvm.workload.expressions import operands, slopes
 from dgtl.tvm.workload.layout import channels_last_layout
 from dgtl.tvm.workload.onnx_converters import converters
 
@@ -114,19 +115,18 @@ def _call_order(network: tvm.ir.IRModule) -> dict[str, int]:
     return order
 
 
-def main_block(mod: tvm.ir.IRModule) -> tvm.s_tir.schedule.SBlockRV | None:
+def main_block(mod: tvm.ir.IRModule) -> tvm.s_tir.SBlock | None:
     """The block that a tiling is about: the multiply-accumulate with the largest iteration space.
 
-    None if the function has no reduction over two inputs (pooling, transposition).
+    None if the function has no sum of products of two tensors (pooling, transposition).
     """
     sch = tvm.s_tir.Schedule(mod, debug_mask="none")
     best, most = None, 0
     for block_rv in sch.get_child_blocks(sch.get_sblock("root")):
         block = sch.get(block_rv)
-        extents = [int(v.dom.extent) for v in block.iter_vars]
-        reduces = any(v.iter_type == 2 for v in block.iter_vars)
-        if reduces and len(block.reads) == 2 and math.prod(extents) > most:
-            best, most = block, math.prod(extents)
+        size = math.prod(int(v.dom.extent) for v in block.iter_vars)
+        if size > most and operands(block) is not None:
+            best, most = block, size
     return best
 
 
@@ -135,7 +135,8 @@ def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> T
     if block is None:
         return None
     axes, accesses = loops_of(mod, block)
-    kind = _kind(axes, accesses)
+    layer = layer_shape(axes, accesses)
+    kind = "contraction" if layer is None else layer.kind
     flops = 2.0 * math.prod(axis.extent for axis in axes)
     digest = f"{structural_hash(mod) & 0xFFFFFFFF:08x}"
     key = f"{shape_key(kind, axes, accesses)}/{digest}@{hardware.name}/{hardware.num_cores}"
@@ -153,33 +154,19 @@ def loops_of(
         Axis(v.var.name.removeprefix("v_"), int(v.dom.extent), "R" if v.iter_type == 2 else "S")
         for v in block.iter_vars
     )
-    variables = [v.var for v in block.iter_vars]
-    regions = [(r, False) for r in block.reads] + [(w, True) for w in block.writes]
+    products = operands(block)
+    assert products is not None, "only sums of products are tuned"
+    output = block.body
+    loads = [(load.source, load.indices, False) for load in products]
     accesses = tuple(
         Access(
-            buffer=region.source.name,
-            shape=tuple(int(n) for n in region.source.shape),
-            strides=tuple(_coefficients(r.min, variables) for r in region.region),
-            item_bytes=tvm.DataType(str(region.source.ty.dtype)).itemsize,
-            constant=region.source.name in constant,
+            buffer=buffer.name,
+            shape=tuple(int(n) for n in buffer.shape),
+            strides=tuple(slopes(index, block.iter_vars) for index in indices),
+            item_bytes=tvm.DataType(str(buffer.ty.dtype)).itemsize,
+            constant=buffer.name in constant,
             write=write,
         )
-        for region, write in regions
+        for buffer, indices, write in [*loads, (output.buffer, output.indices, True)]
     )
     return axes, accesses
-
-
-def _coefficients(index: tvm.ir.PrimExpr, variables: list) -> tuple[int, ...]:
-    linear = detect_linear_equation(index, variables)
-    if not linear:
-        raise ValueError(f"index {index} is not an affine function of the loops")
-    return tuple(int(c) for c in linear[:-1])
-
-
-def _kind(axes: tuple[Axis, ...], accesses: tuple[Access, ...]) -> str:
-    if len(accesses[0].shape) < 4:
-        return "dense"
-    # Depthwise: the output channel indexes the input too, so that nothing is summed over channels.
-    channel = max(i for i, axis in enumerate(axes) if axis.kind == "S")
-    reads_channel = any(row[channel] for row in accesses[0].strides)
-    return "depthwise_conv2d" if reads_channel else "conv2d"

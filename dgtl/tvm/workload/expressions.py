@@ -1,0 +1,86 @@
+"""What the expressions in a block say: which tensors are multiplied, how an index moves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tvm
+from tvm.ir.expr import TensorLoad
+from tvm.ir.prim import expr as E
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+REDUCTION = 2
+"""`iter_type` of a loop that is summed over."""
+
+
+def operands(block: tvm.s_tir.SBlock) -> tuple[TensorLoad, TensorLoad] | None:
+    """The two loads of a block that sums products of two tensors; None for any other block."""
+    value = getattr(block.body, "value", None)
+    if not any(v.iter_type == REDUCTION for v in block.iter_vars) or not isinstance(value, E.Add):
+        return None
+    product = _uncast(value.b if isinstance(value.a, TensorLoad) else value.a)
+    if not isinstance(product, E.Mul):
+        return None
+    left, right = _loads(product.a), _loads(product.b)
+    return (left[0], right[0]) if len(left) == len(right) == 1 else None
+
+
+def _uncast(expr: tvm.ir.Expr) -> tvm.ir.Expr:
+    return _uncast(expr.value) if isinstance(expr, E.Cast) else expr
+
+
+def _loads(expr: tvm.ir.Expr) -> list[TensorLoad]:
+    """Every load in an expression."""
+    if isinstance(expr, TensorLoad):
+        return [expr]
+    parts = [getattr(expr, name) for name in ("a", "b", "value", "condition") if hasattr(expr, name)]
+    parts += list(getattr(expr, "args", ()))
+    return [load for part in parts if isinstance(part, tvm.ir.Expr) for load in _loads(part)]
+
+
+def slopes(index: tvm.ir.Expr, loops: Sequence[tvm.tirx.IterVar]) -> tuple[int, ...]:
+    """By how much an index moves for a step of each loop.
+
+    For an index that is no affine function of the loops (the channels of a grouped convolution),
+    its mean slope over the loop's extent, rounded, but not to zero where it moves.
+
+    Raises:
+        ValueError: an index that depends on more than the loops.
+    """
+    start = {loop.var: 0 for loop in loops}
+    origin = _value(index, start)
+    found = []
+    for loop in loops:
+        last = int(loop.dom.extent) - 1
+        # A loop of one element does not move, but the index says by how much it would.
+        moved = _value(index, {**start, loop.var: max(last, 1)}) - origin
+        mean = moved / max(last, 1)
+        sign = (moved > 0) - (moved < 0)
+        found.append(round(mean) or sign)
+    return tuple(found)
+
+
+_INFIX = {
+    E.Add: lambda a, b: a + b,
+    E.Sub: lambda a, b: a - b,
+    E.Mul: lambda a, b: a * b,
+    E.FloorDiv: lambda a, b: a // b,
+    E.FloorMod: lambda a, b: a % b,
+    E.Min: min,
+    E.Max: max,
+}
+
+
+def _value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, int]) -> int:
+    """Value of an integer expression."""
+    if isinstance(expr, E.IntImm):
+        return int(expr.value)
+    if isinstance(expr, E.Cast):
+        return _value(expr.value, values)
+    if (function := _INFIX.get(type(expr))) is not None:
+        return function(_value(expr.a, values), _value(expr.b, values))
+    if expr in values:
+        return values[expr]
+    raise ValueError(f"index {expr} depends on more than the loops")
