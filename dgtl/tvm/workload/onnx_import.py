@@ -1,9 +1,9 @@
 """From an ONNX file as people have them to what TVM imports.
 
-Exporters leave open extents, arithmetic on shapes, old operator sets, functions and recurrent layers
-in a model; TVM's importer wants none of them. The way is: weights read, local functions inlined,
-shapes fixed, an old operator set converted, simplified by onnxslim with the shapes known, what TVM
-has no operator for written out in others, and cut where shapes depend on values.
+Exporters leave open extents, arithmetic on shapes, old operator sets, functions and recurrent
+layers in a model; TVM's importer wants none of them. The way is: local functions inlined, shapes
+fixed, an old operator set converted, simplified by onnxslim with the shapes known, what TVM has no
+operator for written out in others, and cut where shapes depend on values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnxslim
-from onnx import helper, inliner, version_converter
+from onnx import inliner, version_converter
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from dgtl.tvm.workload import onnx_recurrent
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    import numpy as np
     import tvm
     from numpy.typing import NDArray
 
@@ -89,9 +88,7 @@ def import_model(
         remarks.append(tail.remark)
     if values is None:
         values = seeded_inputs(original, prepared, seed)
-    return Network(
-        prepared, original, values, None if tail is None else tail.model, tuple(remarks)
-    )
+    return Network(prepared, original, values, None if tail is None else tail.model, tuple(remarks))
 
 
 def _readable(model: onnx.ModelProto) -> onnx.ModelProto:

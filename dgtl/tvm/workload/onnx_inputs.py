@@ -47,16 +47,15 @@ def read_inputs(path: Path, model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     for name, kind in types.items():
         if found[name].dtype != kind:
             raise ValueError(
-                f"workload.inputs={path}: {name} is of {found[name].dtype}, the network takes {kind}"
+                f"workload.inputs={path}: {name} is of {found[name].dtype}, the network takes "
+                f"{kind}"
             )
     declared = {v.name: v.type.tensor_type for v in graph_inputs(model)}
     for name, tensor in declared.items():
         shape = found[name].shape
         fits = not tensor.HasField("shape") or (
             len(tensor.shape.dim) == len(shape)
-            and all(
-                d.dim_value in (0, n) for d, n in zip(tensor.shape.dim, shape, strict=True)
-            )
+            and all(d.dim_value in (0, n) for d, n in zip(tensor.shape.dim, shape, strict=True))
         )
         if not fits:
             wanted = "x".join(str(d.dim_value or d.dim_param or "?") for d in tensor.shape.dim)
@@ -88,7 +87,7 @@ def seeded_inputs(
         value: Any
         if kind.kind == "f":
             value = rng.standard_normal(shape, dtype=np.float32)
-        elif kind == bool:
+        elif kind.kind == "b":
             value = rng.integers(0, 2, shape)
         elif rows:
             value = rng.integers(0, max(min(rows), 1), shape)
@@ -131,9 +130,9 @@ def _rows(model: onnx.ModelProto, name: str) -> int | None:
                 other = numpy_helper.to_array(others[0])
                 if other.size and other.dtype.kind in "iu":
                     more += int(other.max()) if op == "Add" else -int(other.min())
-                    added |= {o: more for o in node.output}
+                    added |= dict.fromkeys(node.output, more)
         elif op in HANDED_ON or op == "Gather":
-            added |= {o: more for o in node.output}
+            added |= dict.fromkeys(node.output, more)
     return min(found, default=None)
 
 

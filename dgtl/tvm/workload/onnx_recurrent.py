@@ -14,7 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 ACTIVATIONS = {
     "LSTM": ("Sigmoid", "Tanh", "Tanh"),
@@ -160,9 +160,7 @@ class _Layer:
             elif name:
                 self._op("Concat", *parts, name=name, axis=axis)
 
-    def _direction(
-        self, x: str, direction: int, backwards: bool
-    ) -> tuple[list[str], str | None]:
+    def _direction(self, x: str, direction: int, backwards: bool) -> tuple[list[str], str | None]:
         """States of all steps in the order of the input, and the last cell state of an LSTM."""
         _, w, r, b, _, h0, c0, p = self._inputs
         index = self._constant(np.asarray(direction, np.int64))
@@ -214,9 +212,7 @@ class _Layer:
             forget = self._sum(forget, self._op("Mul", p_f, c))
         i = self._apply(f, i)
         forget = self._one_minus(i) if self._coupled else self._apply(f, forget)
-        cell = self._sum(
-            self._op("Mul", forget, c), self._op("Mul", i, self._apply(g, new))
-        )
+        cell = self._sum(self._op("Mul", forget, c), self._op("Mul", i, self._apply(g, new)))
         if peepholes is not None:
             o = self._sum(o, self._op("Mul", p_o, cell))
         return self._op("Mul", self._apply(f, o), self._op(last, cell)), cell

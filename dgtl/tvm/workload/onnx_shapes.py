@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from onnx import TensorProto, helper
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-TYPES = {
+TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.FLOAT16: "float16",
     TensorProto.DOUBLE: "float64",
@@ -87,43 +86,39 @@ def fix_shapes(
     declared = {value.name: _declared(value) for value in inputs}
     given = _given({} if shapes is None else shapes, declared)
     named: dict[str, int] = {}
-    for name, extents in given.items():
-        for extent, length in zip(declared[name] or (), extents, strict=False):
+    for name, lengths in given.items():
+        for extent, length in zip(declared[name] or [], lengths, strict=False):
             if isinstance(extent, str):
                 named.setdefault(extent, length)
     fixed: dict[str, list[Extent]] = {}
     remarks = []
     for name, extents in declared.items():
-        if name in given:
-            fixed[name] = list(given[name])
-            continue
-        known = [named.get(e, e) if isinstance(e, str) else e for e in extents or ()]
+        known: list[Extent] = list(given.get(name, extents or ()))
+        known = [named.get(e, e) if isinstance(e, str) else e for e in known]
         if [i for i, e in enumerate(known) if not isinstance(e, int)] == [0]:
             known[0] = 1
-        assert extents is None or len(known) == len(extents)
-        if extents is not None and known != list(extents):
-            text = "x".join(str(e if isinstance(e, int) else "?") for e in known)
-            if all(isinstance(e, int) for e in known):
-                remarks.append(f"input {name}: open extents count as {text}")
         fixed[name] = known
+        if name not in given and known != extents and _is_fixed(known):
+            remarks.append(f"input {name} ({_text(extents or [])}) counts as {_text(known)}")
     still_open = {
         name: extents
         for name, extents in fixed.items()
-        if declared[name] is None and name not in given
-        or any(not isinstance(extent, int) for extent in extents)
+        if not _is_fixed(extents) or (declared[name] is None and name not in given)
     }
     if still_open:
         raise ValueError(_ask(still_open, declared, inputs))
     return _with_shapes(model, fixed), remarks
 
 
+def _is_fixed(extents: list[Extent]) -> bool:
+    return all(isinstance(extent, int) for extent in extents)
+
+
 def _declared(value: onnx.ValueInfoProto) -> list[Extent] | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return [
-        d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim
-    ]
+    return [d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim]
 
 
 def _given(
@@ -200,9 +195,7 @@ def _ask(
     return f"{'; '.join(said)}: give {paste}"
 
 
-def _with_shapes(
-    model: onnx.ModelProto, shapes: Mapping[str, list[Extent]]
-) -> onnx.ModelProto:
+def _with_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[Extent]]) -> onnx.ModelProto:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
@@ -225,8 +218,3 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                 yield from graphs(inner)
-
-
-def size(shape: tuple[int, ...]) -> int:
-    """Number of elements."""
-    return math.prod(shape)
