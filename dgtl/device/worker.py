@@ -108,8 +108,7 @@ class Worker:
         if len(outputs) != len(expected):
             raise ValueError(f"the network has {len(outputs)} outputs, expected {len(expected)}")
         errors = [
-            _error(e, self._memory.numpy(o), float(np.abs(e).max()))
-            for e, o in zip(expected, outputs, strict=True)
+            _network_error(e, self._memory.numpy(o)) for e, o in zip(expected, outputs, strict=True)
         ]
 
         def run_s() -> float:
@@ -145,3 +144,21 @@ def _numbered(values: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
 def _error(expected: np.ndarray, actual: np.ndarray, scale: float) -> float:
     error = float(np.abs(expected - actual).max()) / max(scale, 1e-30)
     return error if math.isfinite(error) else math.inf
+
+
+def _network_error(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Error of an output of any type, relative to its scale; nan and inf must be the same.
+
+    Of whole numbers, true and false it is the share of those that differ.
+    """
+    if expected.shape != actual.shape or not expected.size:
+        return math.inf if expected.shape != actual.shape else 0.0
+    if expected.dtype.kind != "f":
+        return float(np.mean(expected != actual))
+    e, a = expected.astype(np.float64), actual.astype(np.float64)
+    finite = np.isfinite(e)
+    if not np.array_equal(e[~finite], a[~finite], equal_nan=True):
+        return math.inf
+    if not finite.any():
+        return 0.0
+    return _error(e[finite], a[finite], float(np.abs(e[finite]).max()))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.history import History, SourceTask
+from dgtl.core.model_file import file_digest
 from dgtl.core.revision import revision
 from dgtl.results.model_hash import UNKNOWN, model_hash
 from dgtl.results.summary import Summary, summarise
@@ -87,14 +88,18 @@ class Origin:
 def fingerprint(config: dict[str, Any]) -> str:
     """Equal for configurations that make the same run.
 
-    Files and folders that the configuration names (network, history, tables) count with their sizes
-    and times: a history that has grown since teaches something else.
+    Files and folders of trials that the configuration names count with their sizes and times: a
+    history that has grown since teaches something else. A network counts with what is in its file
+    and in the weights beside it, and so do its inputs.
     """
     settings = {name: value for name, value in config.items() if name not in RESULT_NEUTRAL_KEYS}
-    paths = [settings.get("workload", {}).get("path"), settings.get("history", {}).get("path")]
+    paths = [settings.get("history", {}).get("path")]
     paths += settings.get("hardware", {}).get("tables") or []
     stamps = [_stamp(Path(path)) for path in paths if path is not None]
-    text = json.dumps([settings, stamps], sort_keys=True)
+    workload = settings.get("workload", {})
+    named = (workload.get("path"), workload.get("inputs"))
+    digests = [file_digest(Path(path)) for path in named if path is not None]
+    text = json.dumps([settings, stamps, digests], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import onnx
 import tvm
 
 from dgtl.core.history import History
 from dgtl.core.records import best_trial
 from dgtl.measure.replay import SharedMeasurer
 from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy import reference
 from dgtl.tvm.workload.sketches import ScheduleSpace
 from dgtl.tvm.workload.tasks import FusedFunction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import onnx
+    from numpy.typing import NDArray
     from omegaconf import DictConfig
 
     from dgtl.core.history import SourceTask
     from dgtl.core.records import Hardware
     from dgtl.features.problem import Problem
     from dgtl.measure.protocol import MeasureOptions, Measurer
+    from dgtl.report.progress import Progress
+    from dgtl.tvm.workload.onnx_import import Network
 
 Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
 """A function, its schedule, and its latency [s]."""
-
-NETWORK_TOLERANCE = 1e-2
-"""Relative error of a tuned network's output from which it counts as wrong: rounding differs in
-every layer, a wrong schedule gives errors of order one."""
 
 
 @dataclasses.dataclass
@@ -50,7 +50,7 @@ class Job:
 
     Args:
         hardware: this machine.
-        model: the network as ONNX.
+        workload: the network as ONNX, with its inputs.
         network: lowered, without schedules.
         functions: of the network, those that are not tuned included.
         targets: those to tune.
@@ -59,7 +59,7 @@ class Job:
     """
 
     hardware: Hardware
-    model: onnx.ModelProto
+    workload: Network
     network: tvm.ir.IRModule
     functions: Sequence[FusedFunction]
     targets: Sequence[Target]
@@ -82,6 +82,8 @@ def best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> 
 def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str, str]:
     """Builds the network with the best schedules as ``model.so``, with its database in ``best``.
 
+    What comes after the part that is tuned is beside it as ``tail.onnx``.
+
     Returns:
         For CUDA its binaries, see `dgtl.tvm.cuda.write_binaries`.
     """
@@ -94,8 +96,43 @@ def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str
         for function in job.functions
         if function.name not in tuned and job.hardware.kind == "llvm"
     ]
+    if job.workload.tail is not None:
+        onnx.save(job.workload.tail, str(folder / "tail.onnx"))
     database = deploy.write_database(folder / "best", job.hardware, [*best, *others])
     return deploy.build(job.network, job.hardware, folder / "model.so", database)
+
+
+def check_against_reference(
+    which: str,
+    job: Job,
+    outputs: Sequence[NDArray[Any]],
+    hardware: Hardware,
+    progress: Progress,
+) -> None:
+    """Compares outputs of a network that TVM built with those of ONNX Runtime.
+
+    Args:
+        which: what to call the network, tuned or untuned.
+        job: what was built.
+        outputs: of the network.
+        hardware: this machine's CPU.
+        progress: is told how far they agree, or why that is not known.
+
+    Raises:
+        ValueError: they differ; with the layer where that begins.
+    """
+    try:
+        found = reference.compare(job.workload, outputs)
+    except reference.UnknownError as error:
+        progress.message(f"ONNX Runtime does not run the network, to compare with: {error}")
+        return
+    if not found.ok:
+        begins = reference.first_difference(job.workload, hardware)
+        raise ValueError(
+            f"the {which} network computes something else than in ONNX Runtime: {found}"
+            + (f", beginning at {begins}" if begins else "")
+        )
+    progress.message(f"{which} network and ONNX Runtime agree: {found}")
 
 
 def shared(cfg: DictConfig, measurer: Measurer) -> Measurer:

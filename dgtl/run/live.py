@@ -30,11 +30,11 @@ from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay
 from dgtl.run.checks import check
 from dgtl.run.job import (
-    NETWORK_TOLERANCE,
     Job,
     Target,
     best_schedules,
     build_network,
+    check_against_reference,
     shared,
 )
 from dgtl.run.start import RunContext, resolved, start
@@ -43,10 +43,11 @@ from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy import reference
 from dgtl.tvm.measure.local import LocalMeasurer
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.sketches import ScheduleSpace
-from dgtl.tvm.workload.tasks import FusedFunction, extract, input_shapes, lower
+from dgtl.tvm.workload.tasks import FusedFunction, extract, lower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,9 +114,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         if cfg.measure.where == "folder" or job.hardware.kind == "cuda":
             results, untuned, tuned = by_visits(cfg, job, context, progress)
         else:
+            untuned = _untuned(cfg, job, progress)
             results = _tuned(cfg, job, context, progress)
-            progress.stage("deploy")
-            untuned, tuned = _deployed(cfg, job, results, folder, progress)
+            tuned = _deployed(cfg, job, results, untuned, folder, progress)
         summary = summarise(
             results,
             workload=cfg.workload.name,
@@ -145,12 +146,12 @@ def _job(cfg: DictConfig) -> Job:
         raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
     machine.require_linker()
     hardware, remarks = _hardware(cfg)
-    model = networks.load(cfg.workload.name, cfg.workload.seed, cfg.workload.path)
     with Progress() as progress:
         progress.stage("import network")
-        for text in remarks:
+        workload = networks.of_config(cfg.workload)
+        for text in (*remarks, *workload.remarks):
             progress.message(text)
-        network = lower(model, tvm.target.Target(hardware.target))
+        network = lower(workload.model, tvm.target.Target(hardware.target))
         functions = extract(network, hardware)
         targets = _targets(functions, hardware)
         if not targets:
@@ -162,7 +163,7 @@ def _job(cfg: DictConfig) -> Job:
     settings = {name: value for name, value in cfg.measure.items() if name != "where"}
     options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
-    return Job(hardware, model, network, functions, wanted, sources, options)
+    return Job(hardware, workload, network, functions, wanted, sources, options)
 
 
 def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
@@ -197,44 +198,64 @@ def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -
             return [verify_best(result, measurer, log) for result in results]
 
 
-def _deployed(
-    cfg: DictConfig, job: Job, results: Sequence[SourceTask], folder: Path, progress: Progress
-) -> tuple[deploy.NetworkTiming | None, deploy.NetworkTiming | None]:
-    """The network timed without and with the best schedules; None for what was not timed.
+def _untuned(cfg: DictConfig, job: Job, progress: Progress) -> deploy.NetworkTiming | None:
+    """The network timed without schedules; None where that is not asked for.
+
+    First of all, for a network that was imported wrong is not worth tuning.
 
     Raises:
-        ValueError: the tuned network computes something else.
+        ValueError: it computes something else than in ONNX Runtime.
     """
+    if cfg.workload.tasks is not None or not cfg.deploy.untuned:
+        return None
+    progress.stage("time the untuned network")
+    untuned = deploy.time_untuned(
+        job.network,
+        job.hardware,
+        job.workload.inputs,
+        repeats=1,
+        throttle_wait_s=job.options.throttle_wait_s,
+    )
+    check_against_reference("untuned", job, untuned.outputs, job.hardware, progress)
+    return untuned
+
+
+def _deployed(
+    cfg: DictConfig,
+    job: Job,
+    results: Sequence[SourceTask],
+    untuned: deploy.NetworkTiming | None,
+    folder: Path,
+    progress: Progress,
+) -> deploy.NetworkTiming | None:
+    """The network timed with the best schedules; None where only a part of it was tuned.
+
+    Raises:
+        ValueError: it computes something else than without, or than in ONNX Runtime.
+    """
+    progress.stage("deploy")
     shutil.rmtree(folder / "best", ignore_errors=True)
     best = best_schedules(job.targets, results)
     if cfg.workload.tasks is not None:
         deploy.write_database(folder / "best", job.hardware, best)
         progress.message("workload.tasks is a part of the network, which is not built")
-        return None, None
-    shapes = input_shapes(job.model)
-    untuned = None
-    if cfg.deploy.untuned:
-        untuned = deploy.time_untuned(
-            job.network,
-            job.hardware,
-            shapes,
-            repeats=1,
-            throttle_wait_s=job.options.throttle_wait_s,
-        )
+        return None
     build_network(job, best, folder)
     tuned = deploy.time_network(
         folder / "model.so",
         job.hardware,
-        shapes,
+        job.workload.inputs,
         repeats=cfg.deploy.repeats,
         throttle_wait_s=cfg.measure.throttle_wait_s,
     )
     if untuned is not None:
-        error = deploy.largest_error(untuned, tuned)
-        if error > NETWORK_TOLERANCE:
-            raise ValueError(f"the tuned network is wrong: relative error {error:.2g}")
-        progress.message(f"tuned and untuned network agree: relative error {error:.1g}")
-    return untuned, tuned
+        tolerance = reference.tolerance(job.workload.model)
+        found = reference.compare_outputs(untuned.outputs, tuned.outputs, tolerance)
+        if not found.ok:
+            raise ValueError(f"the tuned network is wrong: {found}")
+        progress.message(f"tuned and untuned network agree: {found}")
+    check_against_reference("tuned", job, tuned.outputs, job.hardware, progress)
+    return tuned
 
 
 def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Target]:

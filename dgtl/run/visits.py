@@ -7,25 +7,25 @@ import functools
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tvm
 
 from dgtl.core.history import History, SourceTask, TrialLog
 from dgtl.measure import provenance
 from dgtl.measure.protocol import VisitNeededError
 from dgtl.run.job import (
-    NETWORK_TOLERANCE,
     Job,
     best_schedules,
     build_network,
+    check_against_reference,
     shared,
 )
 from dgtl.run.tuning import Tuning, verify_best
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy import reference
 from dgtl.tvm.measure.visit_folder import NetworkOrder, NetworkResult
 from dgtl.tvm.measure.visits import VisitMeasurer, run_visit
-from dgtl.tvm.workload.tasks import input_shapes, lower
+from dgtl.tvm.workload.tasks import lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,12 +109,12 @@ def _outcome(
             wanted["untuned"] = lambda: deploy.build(
                 job.network, job.hardware, library["untuned"], None
             )
-        reference = functools.cache(lambda: _reference(job))
+        expected = functools.cache(lambda: _expected(job, progress))
         found = {}
         for name, build in wanted.items():
             try:
-                order = functools.partial(_order, cfg, job, build, library[name], reference)
-                found[name] = _timing(name, measurer.network(name, order))
+                order = functools.partial(_order, cfg, job, build, library[name], expected)
+                found[name] = _timing(name, measurer.network(name, order), job)
             except VisitNeededError:
                 waiting = True
         timing, untuned = found.get(key), found.get("untuned")
@@ -123,10 +123,10 @@ def _outcome(
     return results, untuned, timing
 
 
-def _timing(name: str, result: NetworkResult) -> deploy.NetworkTiming:
+def _timing(name: str, result: NetworkResult, job: Job) -> deploy.NetworkTiming:
     if result.relative_error is None:
         raise ValueError(f"the {name} network did not run on the device: {result.error}")
-    if result.relative_error > NETWORK_TOLERANCE:
+    if result.relative_error > reference.tolerance(job.workload.model):
         raise ValueError(
             f"the {name} network is wrong on the device: relative error {result.relative_error:.2g}"
         )
@@ -138,19 +138,18 @@ def _order(
     job: Job,
     build: Callable[[], dict[str, str]],
     library: Path,
-    reference: Callable[[], deploy.NetworkTiming],
+    expected: Callable[[], deploy.NetworkTiming],
 ) -> NetworkOrder:
     """The network built, with an input and what this CPU makes of it."""
-    rng = np.random.default_rng(0)  # as `_reference` draws them
-    inputs = [
-        rng.standard_normal(shape, dtype=np.float32) for shape in input_shapes(job.model).values()
-    ]
-    return NetworkOrder(library, build(), inputs, reference().outputs, cfg.deploy.repeats)
+    inputs = list(job.workload.inputs.values())
+    return NetworkOrder(library, build(), inputs, expected().outputs, cfg.deploy.repeats)
 
 
-def _reference(job: Job) -> deploy.NetworkTiming:
-    """The network without schedules on this CPU."""
+def _expected(job: Job, progress: Progress) -> deploy.NetworkTiming:
+    """The network without schedules on this CPU, compared with ONNX Runtime."""
     cpu = machine.detect()
-    network = lower(job.model, tvm.target.Target(cpu.target))
-    shapes = input_shapes(job.model)
-    return deploy.time_untuned(network, cpu, shapes, repeats=1, throttle_wait_s=0.0)
+    network = lower(job.workload.model, tvm.target.Target(cpu.target))
+    inputs = job.workload.inputs
+    timing = deploy.time_untuned(network, cpu, inputs, repeats=1, throttle_wait_s=0.0)
+    check_against_reference("untuned", job, timing.outputs, cpu, progress)
+    return timing

@@ -94,14 +94,10 @@ def _race(group: Sequence[Cell]) -> dict[str, list[float]]:
     from dgtl.tvm import hardware as machine
     from dgtl.tvm.deploy.race import Contender, race
     from dgtl.tvm.workload import networks
-    from dgtl.tvm.workload.tasks import input_shapes
 
     origin = Origin.read(group[0].folder)
     assert origin is not None, "a complete cell has an origin"
-    workload = origin.config["workload"]
-    shapes = input_shapes(networks.load(workload["name"], workload["seed"], workload["path"]))
-    rng = np.random.default_rng(0)
-    inputs = {name: rng.standard_normal(s, dtype=np.float32) for name, s in shapes.items()}
+    inputs = networks.of_config(origin.config["workload"]).inputs
     cores = machine.detect(origin.config["hardware"]["num_cores"]).num_cores
     times: dict[str, list[float]] = {cell.model: [] for cell in group}
     for _ in range(STARTS):

@@ -30,7 +30,7 @@ from dgtl.tvm.deploy import race
 from dgtl.tvm.deploy.race import Contender
 from dgtl.tvm.measure import workers
 from dgtl.tvm.workload import networks
-from dgtl.tvm.workload.tasks import input_shapes, lower
+from dgtl.tvm.workload.tasks import lower
 
 UNTUNED_TURNS = 3
 """The untuned network takes a hundred times as long and is no close race."""
@@ -66,15 +66,13 @@ def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
         sys.exit(f"error: {run} holds no model.so: name the folder of a finished run")
     config = OmegaConf.load(run / "config" / "config.yaml")
     workload = config.workload
-    model = networks.load(workload.name, workload.seed, workload.path)
+    network = networks.of_config(workload)
     hardware = machine.detect(config.hardware.num_cores)
     cores = hardware.num_cores
-    rng = np.random.default_rng(0)
-    shapes = input_shapes(model)
-    inputs = {name: rng.standard_normal(s, dtype=np.float32) for name, s in shapes.items()}
+    inputs = network.inputs
     with tempfile.TemporaryDirectory(prefix="dgtl-latency-") as scratch:
         untuned = Path(scratch) / "untuned.so"
-        deploy.build(lower(model, tvm.target.Target(hardware.target)), hardware, untuned)
+        deploy.build(lower(network.model, tvm.target.Target(hardware.target)), hardware, untuned)
         contenders = [
             Contender.of_library("dgtl", rounds, run / "model.so", inputs, cores),
             Contender.of_library("untuned", UNTUNED_TURNS, untuned, inputs, cores),
@@ -83,7 +81,7 @@ def compare(run: Path, rounds: int) -> tuple[str, dict[str, float | None]]:
             print("without ONNX Runtime, which is not installed: pip install onnxruntime")
         else:
             file = Path(scratch) / "model.onnx"
-            onnx.save(model, file)
+            onnx.save(network.model, file)
             contenders.append(
                 Contender.start("onnxruntime", rounds, start_onnxruntime, str(file), inputs, cores)
             )

@@ -113,8 +113,7 @@ def main() -> None:
             "answer: name the folder of a run with hardware=local"
         )
     hardware = machine.detect(config.hardware.num_cores)
-    workload = config.workload
-    model = networks.load(workload.name, workload.seed, workload.path)
+    model = networks.of_config(config.workload).model
     functions = extract(lower(model, tvm.target.Target(hardware.target)), hardware)
     tasks = {task.name: task for task in summary.tasks if re.search(args.tasks, task.name)}
     chosen = [f for f in functions if f.task is not None and f.task.name in tasks]

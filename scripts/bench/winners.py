@@ -56,11 +56,8 @@ def compare(runs: Sequence[Run], counts: Sequence[int | None]) -> None:
     first = runs[0]
     if first.origin is None:
         raise ValueError(f"{first.folder} does not say of which network it is")
-    workload = first.origin.config["workload"]
-    network = lower(
-        networks.load(workload["name"], workload["seed"], workload["path"]),
-        tvm.target.Target(first.hardware.target),
-    )
+    workload = networks.of_config(first.origin.config["workload"])
+    network = lower(workload.model, tvm.target.Target(first.hardware.target))
     modules = {f.task.key: f.mod for f in extract(network, first.hardware) if f.task}
     contenders = [(run, count) for count in counts for run in runs]
     times = []

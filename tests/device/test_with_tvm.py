@@ -25,7 +25,7 @@ def test_kernels_of_tvm_and_a_whole_network(tmp_path, hardware):
     built = workers.build(str(mod_file), hardware.target, config, str(library))
     timed = pack({"timed": library}, tensors=[[list(s), d] for s, d in built.tensors])
 
-    network = lower(load("tiny", 0), tvm.target.Target(hardware.target))
+    network = lower(load("tiny", 0).model, tvm.target.Target(hardware.target))
     file = tmp_path / "visit" / "networks" / "network.so"
     file.parent.mkdir(parents=True)
     deploy.build(network, hardware, file)

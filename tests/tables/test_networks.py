@@ -58,7 +58,7 @@ def test_layers_occur_as_often_as_in_the_graphs():
         expected = dict(NETWORKS[name])
         if name == "resnet18":
             del expected[64, 64, 1, 1, 56]  # torchvision's first stage has no such shortcut
-        assert convolutions(networks.load(name, seed=0)) == expected
+        assert convolutions(networks.NETWORKS[name](0)) == expected
     assert sum(NETWORKS["resnet50"].values()) == 53
 
 

@@ -84,7 +84,7 @@ def test_source_becomes_a_binary_and_an_error_one_line():
 
 def test_a_whole_network_is_built_with_binaries_of_all_its_kernels(tmp_path):
     """ResNet-18: what no schedule of ours covers gets TVM's, so that it runs as a whole."""
-    network = lower(networks.load("resnet18", 0), TARGET)
+    network = lower(networks.load("resnet18", 0).model, TARGET)
     binaries = deploy.build(network, GPU, tmp_path / "model.so")
     assert len(binaries) == 1
     (file,) = binaries.values()

@@ -6,7 +6,7 @@ import dataclasses
 import statistics
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tvm
 from tvm.relax import transform as T
@@ -21,7 +21,6 @@ from dgtl.tvm.measure.local import run_alone
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
     from tvm.s_tir import Schedule
 
@@ -36,9 +35,9 @@ DEFAULT_GPU = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu
 
 @dataclasses.dataclass(frozen=True)
 class NetworkTiming:
-    """A network built and run: its output on the seeded input, and raw run times [s]."""
+    """A network built and run: its outputs on the network's inputs, and raw run times [s]."""
 
-    outputs: tuple[NDArray[np.float32], ...]
+    outputs: tuple[NDArray[Any], ...]
     run_times_s: tuple[float, ...]
 
     @property
@@ -115,10 +114,9 @@ def build(
 def time_network(
     library: Path,
     hardware: Hardware,
-    inputs: Mapping[str, tuple[int, ...]],
+    inputs: Mapping[str, NDArray[Any]],
     *,
     repeats: int,
-    seed: int = 0,
     throttle_wait_s: float = MeasureOptions.throttle_wait_s,
 ) -> NetworkTiming:
     """Runs a built network in a process of its own that has the machine to itself.
@@ -126,9 +124,8 @@ def time_network(
     Args:
         library: from `build`.
         hardware: its cores are the threads used.
-        inputs: shape of each input.
-        repeats: how often to run it.
-        seed: of the random input.
+        inputs: value of each input, in their order.
+        repeats: how often to time it.
         throttle_wait_s: as in `MeasureOptions`.
     """
     times, outputs = run_alone(
@@ -136,9 +133,8 @@ def time_network(
         NETWORK_TIMEOUT_S,
         workers.time_network,
         str(library),
-        dict(inputs),
+        list(inputs.values()),
         repeats,
-        seed,
         throttle_wait_s,
     )
     return NetworkTiming(tuple(outputs), tuple(times))
@@ -147,7 +143,7 @@ def time_network(
 def time_untuned(
     network: tvm.ir.IRModule,
     hardware: Hardware,
-    inputs: Mapping[str, tuple[int, ...]],
+    inputs: Mapping[str, NDArray[Any]],
     *,
     repeats: int = 3,
     throttle_wait_s: float = MeasureOptions.throttle_wait_s,
@@ -169,9 +165,3 @@ def time_untuned(
                 f"the network without schedules does not run within {NETWORK_TIMEOUT_S:.0f} s: "
                 "deploy.untuned=false leaves it out"
             ) from error
-
-
-def largest_error(expected: NetworkTiming, actual: NetworkTiming) -> float:
-    """Largest relative error over all outputs (`workers.relative_error`)."""
-    pairs = zip(expected.outputs, actual.outputs, strict=True)
-    return max(workers.relative_error(a, b) for a, b in pairs)

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dgtl.core.model_file import read_model
+from dgtl.tvm.workload.onnx_import import Network, import_model
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class _Graph:
@@ -213,19 +216,38 @@ def dense(inputs: int, outputs: int) -> Layer:
     return Layer("dense", 1, inputs, outputs)
 
 
-def load(name: str, seed: int, path: str | None = None) -> onnx.ModelProto:
+def load(
+    name: str,
+    seed: int,
+    path: str | None = None,
+    *,
+    shapes: Mapping[Any, Any] | None = None,
+    inputs: str | None = None,
+) -> Network:
     """The network called ``name``, or the ONNX file at ``path``.
 
+    Args:
+        name, path: what to read.
+        seed: of the weights of the first, and of inputs that are drawn.
+        shapes: extents of the inputs, see `dgtl.tvm.workload.onnx_shapes.fix_shapes`.
+        inputs: npz file with values for them; None: seeded random ones.
+
     Raises:
-        ValueError: no such network, or a file that is no ONNX model.
+        ValueError: no such network, a file that is no ONNX model or cannot be imported, shapes or
+            inputs that do not fit.
     """
-    if path is not None:
-        if not Path(path).is_file():
-            raise ValueError(f"workload.path={path}: no such file")
-        try:
-            return onnx.load(path)
-        except Exception as error:
-            raise ValueError(f"workload.path={path} is not an ONNX model: {error}") from error
-    if name not in NETWORKS:
+    if path is None and name not in NETWORKS:
         raise ValueError(f"unknown workload '{name}': choose from {', '.join(NETWORKS)}")
-    return NETWORKS[name](seed)
+    model = NETWORKS[name](seed) if path is None else read_model(Path(path))
+    file = None if inputs is None else Path(inputs)
+    return import_model(model, shapes=shapes, inputs=file, seed=seed)
+
+
+def of_config(workload: Mapping[str, Any]) -> Network:
+    """The network that the ``workload`` part of a configuration names; of older ones too.
+
+    Raises:
+        ValueError: as of `load`.
+    """
+    options = {name: workload.get(name) for name in ("path", "shapes", "inputs")}
+    return load(workload["name"], workload["seed"], **options)

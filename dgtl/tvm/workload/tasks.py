@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
-import onnx
 import tvm
 from tvm import relax
 from tvm.relax import transform as T
-from tvm.relax.frontend.onnx import from_onnx
 from tvm.s_tir import meta_schedule as ms
 from tvm_ffi import structural_hash
 
@@ -17,7 +16,10 @@ from dgtl.core.layers import layer_shape
 from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
 from dgtl.tvm.workload.expressions import operands, slopes
 from dgtl.tvm.workload.layout import channels_last_layout
-from dgtl.tvm.workload.onnx_converters import converters
+from dgtl.tvm.workload.onnx_import import to_relax
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +44,14 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
 
     Weights are marked as free in layout, so that a schedule may choose how they lie in memory.
 
+    Args:
+        model: with fixed shapes, of operators that TVM has: see `dgtl.tvm.workload.onnx_import`.
+        target: what for.
+
     Raises:
         ValueError: the model cannot be imported.
     """
-    shapes = {name: list(shape) for name, shape in input_shapes(model).items()}
-    try:
-        with converters():
-            mod = from_onnx(model, shape_dict=shapes, keep_params_in_input=False)
-    except Exception as error:
-        raise ValueError(f"TVM cannot import this ONNX model: {error}") from error
+    mod = to_relax(model)
     passes = [
         T.DecomposeOpsForInference(),
         T.FoldConstant(),
@@ -68,24 +69,6 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
         for apply in passes:
             mod = apply(mod)
     return mod
-
-
-def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shape of each input of an ONNX model; unknown extents (the batch) count as 1.
-
-    Raises:
-        ValueError: an input that is not of float32.
-    """
-    weights = {w.name for w in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    for value in inputs:
-        kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type)
-        if kind != "FLOAT":
-            raise ValueError(f"input {value.name} of the network is {kind}, not float32")
-    return {
-        value.name: tuple(d.dim_value or 1 for d in value.type.tensor_type.shape.dim)
-        for value in inputs
-    }
 
 
 def extract(network: tvm.ir.IRModule, hardware: Hardware) -> list[FusedFunction]:

@@ -14,7 +14,7 @@ from dgtl.run.start import resolved
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy.race import Contender, race
 from dgtl.tvm.workload.networks import load
-from dgtl.tvm.workload.tasks import input_shapes, lower
+from dgtl.tvm.workload.tasks import lower
 from experiments.table1.campaign import CONF, Cell
 from experiments.table1.latency import latency_ms, remeasure
 
@@ -49,16 +49,11 @@ def test_the_order_turns_and_nobody_takes_more_than_its_turns(scratch):
 
 
 def test_contenders_of_one_library_compute_the_same(hardware, scratch):
-    model = load("tiny", 0)
+    network = load("tiny", 0)
     library = scratch / "untuned.so"
-    deploy.build(lower(model, tvm.target.Target(hardware.target)), hardware, library)
-    rng = np.random.default_rng(0)
-    inputs = {
-        name: rng.standard_normal(shape, dtype=np.float32)
-        for name, shape in input_shapes(model).items()
-    }
+    deploy.build(lower(network.model, tvm.target.Target(hardware.target)), hardware, library)
     contenders = [
-        Contender.of_library(name, 1, library, inputs, hardware.num_cores) for name in "ab"
+        Contender.of_library(name, 1, library, network.inputs, hardware.num_cores) for name in "ab"
     ]
     try:
         race(contenders, rounds=1)
@@ -74,7 +69,7 @@ def test_contenders_of_one_library_compute_the_same(hardware, scratch):
 def test_cells_of_a_campaign_race_with_the_networks_that_they_built(hardware, scratch):
     chosen = ["workload=tiny", f"hardware.num_cores={hardware.num_cores}"]
     library = scratch / "untuned.so"
-    network = lower(load("tiny", 0), tvm.target.Target(hardware.target))
+    network = lower(load("tiny", 0).model, tvm.target.Target(hardware.target))
     deploy.build(network, hardware, library)
     group = []
     for name in ("random", "autotvm"):

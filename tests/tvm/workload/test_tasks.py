@@ -13,13 +13,13 @@ import tvm
 from tvm_layers import LAYERS, tuned_function
 
 from dgtl.tvm.workload.networks import Layer, load
-from dgtl.tvm.workload.tasks import extract, input_shapes, lower
+from dgtl.tvm.workload.tasks import extract, lower
 
 pytestmark = pytest.mark.slow
 
 
 def functions_of(name: str, hardware):
-    return extract(lower(load(name, 0), tvm.target.Target(hardware.target)), hardware)
+    return extract(lower(load(name, 0).model, tvm.target.Target(hardware.target)), hardware)
 
 
 @pytest.fixture(scope="module")
@@ -127,14 +127,8 @@ def test_keys_are_the_same_in_every_process():
     assert done.stdout.split()[-1] == tuned_function(LAYERS["conv2d"]).task.key
 
 
-def test_the_batch_is_one_where_a_model_leaves_it_open():
-    model = load("tiny", 0)
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
-    assert input_shapes(model) == {"data": (1, 3, 32, 32)}
-
-
 def test_a_model_that_tvm_cannot_import_is_told(hardware):
-    model = load("tiny", 0)
+    model = load("tiny", 0).model
     model.graph.node[0].op_type = "NoSuchOperator"
-    with pytest.raises(ValueError, match="TVM cannot import this ONNX model"):
+    with pytest.raises(ValueError, match="TVM cannot import this model: conv0"):
         lower(model, tvm.target.Target(hardware.target))
