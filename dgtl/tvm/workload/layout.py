@@ -309,18 +309,23 @@ def _without(at: Axes, axes: Iterable[int]) -> Axes:
 
 
 def _normalisation(r: _Rewriter, call: relax.Call) -> Stored | None:
+    """Of an axis or several, with a scale and a shift of these axes or of the channels."""
     data = r.stored(call.args[0])
     if data is None or data.plain:
         return None
     rank = len(data.at)
-    changed = {"axes": [data.at[int(a) % rank] for a in call.attrs.axes]}
+    axes = [data.at[int(a) % rank] for a in call.attrs.axes]
+    others = [r.stored(arg) for arg in call.args[1:]]
+    if any(v is None for v in others):
+        return None
+    changed = {"axes": sorted(axes)}
     if hasattr(call.attrs, "channel_axis"):
-        changed["axes"].sort()
         changed["channel_axis"] = data.at[int(call.attrs.channel_axis) % rank]
-    elif changed["axes"] != sorted(changed["axes"]):
-        return None  # gamma and beta have these axes in this order
-    others = [r.visit_expr(arg) for arg in call.args[1:]]
-    return Stored(r.emit(_again(call, data.expr, *others, **changed)), data.at)
+        args = [r.as_stored(v, identity(len(v.at))) for v in others]
+    else:
+        at = tuple(sorted(axes).index(a) for a in axes)
+        args = [r.as_stored(v, at) for v in others]
+    return Stored(r.emit(_again(call, data.expr, *args, **changed)), data.at)
 
 
 def _slice(r: _Rewriter, call: relax.Call) -> Stored | None:
@@ -348,6 +353,24 @@ def _tile(r: _Rewriter, call: relax.Call) -> Stored | None:
         return None
     lies = tuple(repeats[a] for a in inverse(data.at))
     return Stored(r.emit(relax.op.tile(data.expr, lies)), data.at)
+
+
+def _broadcast_to(r: _Rewriter, call: relax.Call) -> Stored | None:
+    data, new = r.stored(call.args[0]), _known_extents(call)
+    if data is None or data.plain or new is None or len(new) != len(data.at):
+        return None
+    lies = tuple(new[a] for a in inverse(data.at))
+    return Stored(r.emit(relax.op.broadcast_to(data.expr, lies)), data.at)
+
+
+def _take(r: _Rewriter, call: relax.Call) -> Stored | None:
+    """Of some indices [n] or of one, along an axis."""
+    data, indices = r.stored(call.args[0]), r.stored(call.args[1])
+    if data is None or indices is None or data.plain or len(indices.at) > 1:
+        return None
+    axis = int(call.attrs.axis) % len(data.at)
+    new = r.emit(_again(call, data.expr, indices.expr, axis=data.at[axis]))
+    return Stored(new, data.at if indices.at else _without(data.at, [axis]))
 
 
 def _permute(r: _Rewriter, call: relax.Call) -> Stored | None:
@@ -456,6 +479,8 @@ RULES: dict[str, Rule] = {
         _slice: ("strided_slice",),
         _pad: ("nn.pad",),
         _tile: ("tile",),
+        _broadcast_to: ("broadcast_to",),
+        _take: ("take",),
         _permute: ("permute_dims",),
         _expand: ("expand_dims",),
         _squeeze: ("squeeze",),

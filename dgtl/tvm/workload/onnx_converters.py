@@ -89,8 +89,8 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         taken = kernel.shape[2:]
         full = [(i - 1) * s + k + o for i, s, k, o in zip(size, stride, taken, more, strict=True)]
         pads = cls._pads(attr, size, stride, full)
-        outputs = [f - b - e for f, b, e in zip(full, *np.split(np.array(pads), 2), strict=True)]
-        begins = pads[: len(size)]
+        begins, ends = pads[: len(size)], pads[len(size) :]
+        outputs = [f - b - e for f, b, e in zip(full, begins, ends, strict=True)]
         # Output y of the full result is phase y % s of step y // s, a sum over taps: step - tap.
         taps = [-(-k // s) for k, s in zip(taken, stride, strict=True)]
         first = [b // s for b, s in zip(begins, stride, strict=True)]
@@ -189,6 +189,20 @@ class LRN(tvm_onnx.OnnxOpConverter):
         return relax.op.divide(data, bb.normalize(power))
 
 
+class LpNormalization(tvm_onnx.OnnxOpConverter):
+    """By a sum and a division; TVM has none."""
+
+    @classmethod
+    def _impl_v1(cls, bb, inputs, attr, params):
+        data, axis = inputs[0], int(attr.get("axis", -1))
+        if int(attr.get("p", 2)) == 1:
+            size = bb.normalize(relax.op.abs(data))
+            return relax.op.divide(data, bb.normalize(relax.op.sum(size, axis, keepdims=True)))
+        square = bb.normalize(relax.op.multiply(data, data))
+        total = bb.normalize(relax.op.sum(square, axis, keepdims=True))
+        return relax.op.divide(data, bb.normalize(relax.op.sqrt(total)))
+
+
 class Pad(tvm_onnx.Pad):
     """By the operator of Relax."""
 
@@ -240,6 +254,7 @@ CONVERTERS = {
     "Conv": Conv,
     "ConvTranspose": ConvTranspose,
     "LRN": LRN,
+    "LpNormalization": LpNormalization,
     "Pad": Pad,
     "Tile": Tile,
     **{name: _pairwise(getattr(tvm_onnx, name)) for name in ("Max", "Min", "Sum", "Mean")},

@@ -21,10 +21,12 @@ from tvm.s_tir.schedule import Trace
 
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
 from dgtl.core.space import DesignSpace, Knob
-from dgtl.tvm.workload.tasks import loops_of, main_block
+from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
 
 if TYPE_CHECKING:
     import tvm
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 MAX_INNER = 64
@@ -110,12 +112,19 @@ class InvalidConfigurationError(ValueError):
     """A configuration that TVM's post-processors refuse."""
 
 
+class NoSpaceError(ValueError):
+    """A function of which no design space can be made."""
+
+
 class ScheduleSpace:
     """The design space of one fused function, with the way from configuration to schedule.
 
     Args:
         mod: the function, as ``main``.
         target: what it is built for.
+
+    Raises:
+        NoSpaceError: TVM's rules make no sketch of it, or none that fits its main block.
     """
 
     def __init__(self, mod: tvm.ir.IRModule, target: tvm.target.Target):
@@ -132,17 +141,28 @@ class ScheduleSpace:
             rand_state=1,
         )
         self._context = context
-        self._sketches = [sketch.trace for sketch in context.generate_design_space()]
+        try:
+            sketches = [sketch.trace for sketch in context.generate_design_space()]
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1:]
+            raise NoSpaceError(f"TVM makes no sketch of it: {''.join(reason)[:200]}") from error
+        self._sketches, knobs = self._alike(sketches, STRUCTURE[kind])
         self._samples = [_sampling(sketch) for sketch in self._sketches]
-        self.space = self._design_space(STRUCTURE[kind])
-
-    def _design_space(self, structure: str) -> DesignSpace:
-        per_sketch = {self._knobs(samples, structure) for samples in self._samples}
-        if len(per_sketch) > 1:
-            raise ValueError("the sketches of one function differ in their knobs")
         sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
-        knobs = (sketch, *per_sketch.pop())
-        return DesignSpace(knobs, structure, self._limits(knobs))
+        knobs = (sketch, *knobs)
+        self.space = DesignSpace(knobs, STRUCTURE[kind], self._limits(knobs))
+
+    def _alike(
+        self, sketches: Sequence[Trace], structure: str
+    ) -> tuple[list[Trace], tuple[Knob, ...]]:
+        """The most sketches that have the same knobs, and these; the first of equally many."""
+        alike: dict[tuple[Knob, ...], list[Trace]] = {}
+        for sketch in sketches:
+            alike.setdefault(self._knobs(_sampling(sketch), structure), []).append(sketch)
+        if not alike:
+            raise NoSpaceError("TVM makes no sketch of it")
+        knobs = max(alike, key=lambda k: len(alike[k]))
+        return alike[knobs], knobs
 
     def _limits(self, knobs: tuple[Knob, ...]) -> GPULimits | None:
         """What the device refuses, where that is known without building."""
@@ -160,7 +180,7 @@ class ScheduleSpace:
         spatial = [v.iter_type != 2 for v in variables]
         tiled = [s for s in samples if s.kind.name == "SamplePerfectTile"]
         if len(tiled) not in (0, len(axes)):
-            raise ValueError(f"{len(tiled)} tilings for {len(axes)} loops")
+            raise NoSpaceError(f"{len(tiled)} tilings for {len(axes)} loops")
         knobs: list[Knob] = []
         for sample in samples:
             kind = sample.kind.name
@@ -178,7 +198,7 @@ class ScheduleSpace:
                 name = _numbered("location", knobs)
                 knobs.append(Knob.choice(name, "location", (INLINE, ROOT, *loops)))
             else:
-                raise ValueError(f"a sketch samples by {kind}, which is no knob here")
+                raise NoSpaceError(f"a sketch samples by {kind}, which is no knob here")
         return tuple(knobs)
 
     def schedule(self, config: NDArray[np.integer]) -> Schedule:
@@ -210,10 +230,7 @@ class ScheduleSpace:
         return sch
 
     def default(self) -> Schedule:
-        """A sensible schedule without tuning: parallel, vectorised, unrolled a little, not tiled.
-
-        For the functions that are not worth tuning.
-        """
+        """Parallel, vectorised, unrolled a little, not tiled: `default_schedule` of its function."""
         config = [0] * len(self.space.knobs)
         for i, knob in enumerate(self.space.knobs):
             values = [option[0] for option in knob.options]
@@ -222,6 +239,25 @@ class ScheduleSpace:
             elif knob.role == "location":
                 config[i] = values.index(ROOT)
         return self.schedule(np.array(config))
+
+
+def default_schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule:
+    """A sensible schedule on a CPU without tuning, for functions that are not worth it."""
+    try:
+        return ScheduleSpace(mod, target).default()
+    except (NoSpaceError, InvalidConfigurationError):
+        return _parallel(mod)
+
+
+def _parallel(mod: tvm.ir.IRModule) -> Schedule:
+    """Every block as it stands, its outer loops in parallel."""
+    sch = Schedule(mod, seed=1, debug_mask="none", error_render_level="none")
+    for block in sch.get_child_blocks(sch.get_sblock("root")):
+        spatial = [v.iter_type != REDUCTION for v in sch.get(block).iter_vars]
+        outer = spatial.index(False) if False in spatial else len(spatial)
+        if outer:
+            sch.parallel(sch.fuse(*sch.get_loops(block)[:outer]))
+    return sch
 
 
 def _sampling(trace: Trace) -> list:

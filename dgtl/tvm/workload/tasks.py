@@ -13,8 +13,8 @@ from tvm.s_tir import meta_schedule as ms
 from tvm_ffi import structural_hash
 
 from dgtl.core.layers import layer_shape
-from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
-from dgtl.tvm.workload.expressions import operands, slopes
+from dgtl.core.records import Hardware, Task, shape_key
+from dgtl.tvm.workload.blocks import loops_of, main_block
 from dgtl.tvm.workload.layout import channels_last_layout
 from dgtl.tvm.workload.onnx_import import to_relax
 
@@ -98,21 +98,6 @@ def _call_order(network: tvm.ir.IRModule) -> dict[str, int]:
     return order
 
 
-def main_block(mod: tvm.ir.IRModule) -> tvm.s_tir.SBlock | None:
-    """The block that a tiling is about: the multiply-accumulate with the largest iteration space.
-
-    None if the function has no sum of products of two tensors (pooling, transposition).
-    """
-    sch = tvm.s_tir.Schedule(mod, debug_mask="none")
-    best, most = None, 0
-    for block_rv in sch.get_child_blocks(sch.get_sblock("root")):
-        block = sch.get(block_rv)
-        size = math.prod(int(v.dom.extent) for v in block.iter_vars)
-        if size > most and operands(block) is not None:
-            best, most = block, size
-    return best
-
-
 def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> Task | None:
     block = main_block(mod)
     if block is None:
@@ -124,32 +109,3 @@ def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> T
     digest = f"{structural_hash(mod) & 0xFFFFFFFF:08x}"
     key = f"{shape_key(kind, axes, accesses)}/{digest}@{hardware.name}/{hardware.num_cores}"
     return Task(key, name, kind, axes, accesses, flops, hardware, weight)
-
-
-def loops_of(
-    mod: tvm.ir.IRModule, block: tvm.s_tir.schedule.SBlockRV
-) -> tuple[tuple[Axis, ...], tuple[Access, ...]]:
-    """Loops and buffers of a block of a function, as `Task` describes them."""
-    parameters = mod["main"].params
-    free = (mod["main"].attrs or {}).get("layout_free_buffers", ())
-    constant = {parameters[int(i)].name for i in free}
-    axes = tuple(
-        Axis(v.var.name.removeprefix("v_"), int(v.dom.extent), "R" if v.iter_type == 2 else "S")
-        for v in block.iter_vars
-    )
-    products = operands(block)
-    assert products is not None, "only sums of products are tuned"
-    output = block.body
-    loads = [(load.source, load.indices, False) for load in products]
-    accesses = tuple(
-        Access(
-            buffer=buffer.name,
-            shape=tuple(int(n) for n in buffer.shape),
-            strides=tuple(slopes(index, block.iter_vars) for index in indices),
-            item_bytes=tvm.DataType(str(buffer.ty.dtype)).itemsize,
-            constant=buffer.name in constant,
-            write=write,
-        )
-        for buffer, indices, write in [*loads, (output.buffer, output.indices, True)]
-    )
-    return axes, accesses

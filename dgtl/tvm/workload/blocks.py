@@ -1,18 +1,65 @@
-"""What the expressions in a block say: which tensors are multiplied, how an index moves."""
+"""The block that a layer's tiling is about: which tensors it multiplies, how its indices move."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import tvm
 from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as E
 
+from dgtl.core.records import Access, Axis
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 REDUCTION = 2
 """`iter_type` of a loop that is summed over."""
+
+
+def main_block(mod: tvm.ir.IRModule) -> tvm.s_tir.SBlock | None:
+    """The block that a tiling is about: the multiply-accumulate with the largest iteration space.
+
+    None if the function has no sum of products of two tensors (pooling, transposition).
+    """
+    sch = tvm.s_tir.Schedule(mod, debug_mask="none")
+    best, most = None, 0
+    for block_rv in sch.get_child_blocks(sch.get_sblock("root")):
+        block = sch.get(block_rv)
+        size = math.prod(int(v.dom.extent) for v in block.iter_vars)
+        if size > most and operands(block) is not None:
+            best, most = block, size
+    return best
+
+
+def loops_of(
+    mod: tvm.ir.IRModule, block: tvm.s_tir.schedule.SBlockRV
+) -> tuple[tuple[Axis, ...], tuple[Access, ...]]:
+    """Loops and buffers of a block of a function, as `Task` describes them."""
+    parameters = mod["main"].params
+    free = (mod["main"].attrs or {}).get("layout_free_buffers", ())
+    constant = {parameters[int(i)].name for i in free}
+    axes = tuple(
+        Axis(v.var.name.removeprefix("v_"), int(v.dom.extent), "R" if v.iter_type == 2 else "S")
+        for v in block.iter_vars
+    )
+    products = operands(block)
+    assert products is not None, "only sums of products are tuned"
+    output = block.body
+    loads = [(load.source, load.indices, False) for load in products]
+    accesses = tuple(
+        Access(
+            buffer=buffer.name,
+            shape=tuple(int(n) for n in buffer.shape),
+            strides=tuple(slopes(index, block.iter_vars) for index in indices),
+            item_bytes=tvm.DataType(str(buffer.ty.dtype)).itemsize,
+            constant=buffer.name in constant,
+            write=write,
+        )
+        for buffer, indices, write in [*loads, (output.buffer, output.indices, True)]
+    )
+    return axes, accesses
 
 
 def operands(block: tvm.s_tir.SBlock) -> tuple[TensorLoad, TensorLoad] | None:
