@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto, helper
 
+from dgtl.tvm.workload.onnx_graph import graph_inputs, graphs
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -25,13 +27,6 @@ TYPES: dict[int, str] = {
 
 Extent = int | str | None
 """A length, the name of one that is open, or None for an open one without a name."""
-
-
-def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """What is fed to a model: its inputs without those that are weights."""
-    weights = {w.name for w in model.graph.initializer}
-    weights |= {w.values.name for w in model.graph.sparse_initializer}
-    return [value for value in model.graph.input if value.name not in weights]
 
 
 def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -209,12 +204,3 @@ def _with_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[Extent]]) -> 
             if output.type.HasField("tensor_type"):
                 output.type.tensor_type.ClearField("shape")
     return fixed
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all that its nodes hold."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from graphs(inner)
