@@ -175,7 +175,8 @@ def _ask(
         else:
             places = [i for i, e in enumerate(extents) if not isinstance(e, int)]
             names = ", ".join(f"{i} ({extents[i]})" if extents[i] else str(i) for i in places)
-            said.append(f"input {name} ({_text(extents)}) is open in extent {names}")
+            extent = "extents" if len(places) > 1 else "extent"
+            said.append(f"input {name} ({_text(extents)}) is open in {extent} {names}")
             image = len(extents) == 4 and types[name] != TensorProto.INT64
             guess = [
                 e if isinstance(e, int) else 1 if i == 0 else (224 if image and i > 0 else 128)

@@ -95,9 +95,12 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
     known = {v.name: v for v in (*graph.value_info, *graph.output)}
     head = _part(model, before, list(graph.input), [_info(known, n) for n in (*kept, *handed)])
     fed = {v.name: v for v in graph_inputs(model)}
-    of_tail = [name for node in after for name in reads(node)]
-    of_tail += [name for name in outputs if name not in cause]
-    sources = [fed.get(n) or _info(known, n) for n in dict.fromkeys(of_tail) if n not in constants]
+    of_tail = dict.fromkeys([*(name for node in after for name in reads(node)), *outputs])
+    sources = [
+        fed.get(name) or _info(known, name)
+        for name in of_tail
+        if name not in cause and name not in constants
+    ]
     tail = _part(model, after, sources, list(graph.output))
     causes = sorted(set(cause.values()))
     remark = (
