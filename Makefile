@@ -35,7 +35,7 @@ mutants: $(VENV)/.ready
 
 # Exact versions and hashes; the index is pip's own setting.
 lock:
-	uv pip compile pyproject.toml --extra dev --extra bench --extra cuda --generate-hashes \
+	uv pip compile pyproject.toml --extra dev --extra cuda --generate-hashes \
 		--python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links -o requirements.lock
 

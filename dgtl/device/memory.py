@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tvm_ffi
 
+from .values import random_values
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,7 +54,7 @@ class Memory:
         key = (position, copy, size, dtype)
         if key not in self._buffers:
             # Random numbers, repeated: drawing them all would take longer than all else here.
-            block = np.random.default_rng(position).random(1 << 16).astype(dtype)
+            block = random_values(np.random.default_rng(position), (1 << 16,), dtype)
             self._buffers[key] = self.tensor(np.resize(block, size))
         return self._buffers[key]
 

@@ -15,6 +15,7 @@ from .folder import Kernel, Network, Pack, Visit, temporary_folder, unpack, veri
 from .process import Runner
 from .results import Results
 from .runtime import find_runtime
+from .values import NETWORK_WRONG_ABOVE, wrong_above
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 MARGIN_S = 2.0
 """So much longer than ``run_timeout_s`` a worker may take: it loads libraries and fills buffers."""
 NETWORK_TIMEOUT_S = 600.0
-WRONG_ABOVE = 1e-3
-"""Relative error from which a result counts as wrong, as in `dgtl.tvm.measure.local`."""
 
 
 @dataclasses.dataclass
@@ -115,6 +114,7 @@ class Session:
         assert kernel.check is not None
         return self._judged(
             {"type": "check", "id": kernel.id},
+            wrong_above(kernel.tensors[-1][1]),
             do="check",
             timeout_s=self._timeout_s,
             library=str(where / kernel.library),
@@ -128,6 +128,7 @@ class Session:
         """Runs a network; a line of what came out."""
         record = self._judged(
             {"type": "network", "id": network.id, "times_s": []},
+            NETWORK_WRONG_ABOVE,
             do="network",
             timeout_s=NETWORK_TIMEOUT_S,
             library=str(folder / network.file),
@@ -140,14 +141,14 @@ class Session:
             return f"{record['status']}: {record['error']}"
         return f"{statistics.median(record['times_s']) * 1e3:.4g} ms"
 
-    def _judged(self, record: dict[str, Any], **request: Any) -> dict[str, Any]:
+    def _judged(self, record: dict[str, Any], wrong_above: float, **request: Any) -> dict[str, Any]:
         record |= {"status": "ok", "relative_error": None, "error": ""}
         try:
             record |= self._runner.ask(**request)
         except KernelError as failure:
             record |= {"status": failure.status, "error": str(failure)}
         else:
-            if record["relative_error"] > WRONG_ABOVE:
+            if record["relative_error"] > wrong_above:
                 error = f"relative error {record['relative_error']:.2g}"
                 record |= {"status": "wrong_result", "error": error}
         return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from .cubins import Cubins
 from .memory import Memory
 from .runtime import load_runtime
 from .timing import Events, Run, Wall
+from .values import error_of, random_values, unwritten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,13 +84,13 @@ class Worker:
     def check(self, library: str, tensors: list, seed: int, expected: str) -> dict[str, Any]:
         """Error of a kernel on seeded random inputs, at the elements that the file names."""
         rng = np.random.default_rng(seed)
-        inputs = [rng.standard_normal(shape, dtype=np.float32) for shape, _ in tensors[:-1]]
-        output = self._memory.tensor(np.full(tensors[-1][0], np.nan, np.float32))
+        inputs = [random_values(rng, shape, dtype) for shape, dtype in tensors[:-1]]
+        output = self._memory.tensor(unwritten(*tensors[-1]))
         module = tvm_ffi.load_module(library, keep_module_alive=False)
         module["main"](*map(self._memory.tensor, inputs), output)
         with np.load(expected, allow_pickle=False) as file:
             actual = self._memory.numpy(output).reshape(-1)[file["index"]]
-            return {"relative_error": _error(file["value"], actual, float(file["scale"]))}
+            return {"relative_error": error_of(file["value"], actual, float(file["scale"]))}
 
     def network(self, library: str, inputs: str, repeats: int) -> dict[str, Any]:
         """Run times [s] of a network and the largest error of its outputs.
@@ -108,7 +108,7 @@ class Worker:
         if len(outputs) != len(expected):
             raise ValueError(f"the network has {len(outputs)} outputs, expected {len(expected)}")
         errors = [
-            _network_error(e, self._memory.numpy(o)) for e, o in zip(expected, outputs, strict=True)
+            error_of(e, self._memory.numpy(o)) for e, o in zip(expected, outputs, strict=True)
         ]
 
         def run_s() -> float:
@@ -139,26 +139,3 @@ class Worker:
 def _numbered(values: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
     names = (f"{prefix}{number}" for number in itertools.count())
     return [values[name] for name in itertools.takewhile(values.__contains__, names)]
-
-
-def _error(expected: np.ndarray, actual: np.ndarray, scale: float) -> float:
-    error = float(np.abs(expected - actual).max()) / max(scale, 1e-30)
-    return error if math.isfinite(error) else math.inf
-
-
-def _network_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Error of an output of any type, relative to its scale; nan and inf must be the same.
-
-    Of whole numbers, true and false it is the share of those that differ.
-    """
-    if expected.shape != actual.shape or not expected.size:
-        return math.inf if expected.shape != actual.shape else 0.0
-    if expected.dtype.kind != "f":
-        return float(np.mean(expected != actual))
-    e, a = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.isfinite(e)
-    if not np.array_equal(e[~finite], a[~finite], equal_nan=True):
-        return math.inf
-    if not finite.any():
-        return 0.0
-    return _error(e[finite], a[finite], float(np.abs(e[finite]).max()))

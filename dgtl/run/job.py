@@ -14,7 +14,7 @@ from dgtl.core.records import best_trial
 from dgtl.measure.replay import SharedMeasurer
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
-from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.sketches import ScheduleSpace, default_schedule
 from dgtl.tvm.workload.tasks import FusedFunction
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str
     # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled. On a GPU
     # the build itself does what is left.
     others = [
-        (function, ScheduleSpace(function.mod, target).default(), 1.0)
+        (function, default_schedule(function.mod, target), 1.0)
         for function in job.functions
         if function.name not in tuned and job.hardware.kind == "llvm"
     ]

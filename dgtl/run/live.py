@@ -46,7 +46,8 @@ from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.measure.local import LocalMeasurer
 from dgtl.tvm.workload import networks
-from dgtl.tvm.workload.sketches import ScheduleSpace
+from dgtl.tvm.workload.onnx_import import blamed, one_line, quiet
+from dgtl.tvm.workload.sketches import NoSpaceError, ScheduleSpace
 from dgtl.tvm.workload.tasks import FusedFunction, extract, lower
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dgtl.core.records import Hardware, Task
+    from dgtl.tvm.workload.onnx_import import Network
 
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
@@ -151,9 +153,9 @@ def _job(cfg: DictConfig) -> Job:
         workload = networks.of_config(cfg.workload)
         for text in (*remarks, *workload.remarks):
             progress.message(text)
-        network = lower(workload.model, tvm.target.Target(hardware.target))
+        network = _lowered(workload, hardware)
         functions = extract(network, hardware)
-        targets = _targets(functions, hardware)
+        targets = _targets(functions, hardware, progress)
         if not targets:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
         progress.stage("read history")
@@ -164,6 +166,25 @@ def _job(cfg: DictConfig) -> Job:
     options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
     return Job(hardware, workload, network, functions, wanted, sources, options)
+
+
+def _lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
+    """The network as TVM has it.
+
+    Raises:
+        ValueError: it has an operator that TVM imports but cannot lower.
+    """
+    target = tvm.target.Target(hardware.target)
+    try:
+        with quiet():
+            return lower(workload.model, target)
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise  # it says which node
+        node = blamed(workload.model, lambda alone: lower(alone, target))
+        raise ValueError(
+            f"TVM cannot import this model: {f'{node}: ' if node else ''}{one_line(error)}"
+        ) from error
 
 
 def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
@@ -258,14 +279,22 @@ def _deployed(
     return tuned
 
 
-def _targets(functions: Sequence[FusedFunction], hardware: Hardware) -> list[Target]:
+def _targets(
+    functions: Sequence[FusedFunction], hardware: Hardware, progress: Progress
+) -> list[Target]:
+    """The functions to tune; which layers are left to the default schedule is said."""
     target = tvm.target.Target(hardware.target)
     found: list[Target] = []
     for function in functions:
-        if function.task is not None:
+        if function.task is None:
+            continue
+        try:
             schedules = ScheduleSpace(function.mod, target)
-            problem = Problem(function.task, schedules.space)
-            found.append(Target(len(found) + 1, function, schedules, problem))
+        except NoSpaceError as reason:
+            progress.message(f"{function.task.title} runs by the default schedule: {reason}")
+            continue
+        problem = Problem(function.task, schedules.space)
+        found.append(Target(len(found) + 1, function, schedules, problem))
     return found
 
 

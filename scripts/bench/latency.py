@@ -24,11 +24,11 @@ import onnx
 import tvm
 from omegaconf import OmegaConf
 
+from dgtl.device.values import error_of
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import race
 from dgtl.tvm.deploy.race import Contender
-from dgtl.tvm.measure import workers
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.tasks import lower
 
@@ -105,7 +105,7 @@ def run_race(contenders: list[Contender], rounds: int) -> None:
     outputs = {contender.name: contender.output() for contender in contenders}
     for name, value in outputs.items():
         if name != "dgtl":
-            error = workers.relative_error(value, outputs["dgtl"])
+            error = error_of(value, outputs["dgtl"])
             print(f"  dgtl against {name}: relative error {error:.1e}")
     race.race(contenders, rounds)
     for contender in contenders:

@@ -18,6 +18,7 @@ import onnxruntime
 import tvm
 from onnx import TensorProto, helper
 
+from dgtl.device.values import differences
 from dgtl.tvm.deploy.network import build, time_network
 from dgtl.tvm.workload.onnx_import import one_line
 from dgtl.tvm.workload.tasks import lower
@@ -93,29 +94,6 @@ def compare_outputs(
         errors.append(error)
         flips.append(flipped)
     return Agreement(max(errors), max(flips), tolerance)
-
-
-def differences(expected: NDArray[Any], actual: NDArray[Any]) -> tuple[float, float]:
-    """Largest difference over the largest absolute value expected, and the fraction flipped.
-
-    Flipped are true and false, whole numbers, and nan or inf where the other has none; of bytes,
-    which are rounded numbers, those that differ by more than one.
-    """
-    if not expected.size:
-        return 0.0, 0.0
-    if expected.dtype.kind not in "fc" and expected.dtype.itemsize == 1 and expected.dtype != bool:
-        return 0.0, float(np.mean(np.abs(expected.astype(int) - actual.astype(int)) > 1))
-    if expected.dtype.kind not in "fc":
-        return 0.0, float(np.mean(expected != actual))
-    e, a = expected.astype(np.float64), actual.astype(np.float64)
-    finite = np.isfinite(e) & np.isfinite(a)
-    same = np.isfinite(e) == np.isfinite(a)
-    both = ~np.isfinite(e) & ~np.isfinite(a)
-    same &= ~both | (e == a) | (np.isnan(e) & np.isnan(a))
-    if not finite.any():
-        return 0.0, float(np.mean(~same))
-    scale = max(float(np.abs(e[finite]).max()), 1e-30)
-    return float(np.abs(e - a)[finite].max()) / scale, float(np.mean(~same))
 
 
 def compare(network: Network, outputs: Sequence[NDArray[Any]]) -> Agreement:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
     from dgtl.core.records import Hardware, Task
 
-WRONG_ABOVE = 1e-3
-"""Relative error from which a result counts as wrong: sums of 4,608 float32 products in another
-order differ by about 1e-6."""
-
-
 HUNG_AFTER_S = 10.0
 """A runner that has not answered so long after its timeout never will."""
 
@@ -214,14 +209,14 @@ class LocalMeasurer:
         target = self.hardware.target
         with self._lock:
             try:
-                error = self._checker.submit(
+                error, allowed = self._checker.submit(
                     workers.check, self._builders.files[task.key], target, config
                 ).result()
             except TimeoutError:
                 return failure(trial, Status.RUN_TIMEOUT, "check not done in time")
             except Exception as wrong:
                 return failure(trial, Status.RUN_ERROR, wrong)
-        if error <= WRONG_ABOVE:
+        if error <= allowed:
             return None
         return trial.replace(error=f"relative error {error:.2g}")
 

@@ -24,6 +24,7 @@ from tvm.driver import build as tvm_build
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
+from dgtl.device.values import error_of, random_values, scale_of, unwritten, wrong_above
 from dgtl.tvm import cuda
 from dgtl.tvm.measure import pace
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace
@@ -144,7 +145,7 @@ def _buffer(position: int, copy: int, size: int, dtype: str) -> tvm.runtime.Tens
     key = (position, copy, size, dtype)
     if key not in _buffers:
         # Random numbers, repeated: drawing them all would take longer than all else here.
-        block = np.random.default_rng(position).random(1 << 16).astype(dtype)
+        block = random_values(np.random.default_rng(position), (1 << 16,), dtype)
         _buffers[key] = tvm.runtime.tensor(np.resize(block, size))
     return _buffers[key]
 
@@ -225,18 +226,19 @@ def unload() -> None:
     _loaded.clear()
 
 
-def check(mod_file: str, target: str, config: str) -> float:
-    """Largest error of a schedule against the unscheduled function, relative to the output's scale.
+def check(mod_file: str, target: str, config: str) -> tuple[float, float]:
+    """Error of a schedule against the unscheduled function (`error_of`), and what it may be.
 
     Random inputs from a fixed seed; the weight layout rewriting is part of what is checked.
     """
     space = _space(mod_file, target)
     sch = space.schedule(space.space.parse(config))
     inputs, expected = _reference(space)
-    output = tvm.runtime.tensor(np.full_like(expected, np.nan))
+    dtype = str(expected.dtype)
+    output = tvm.runtime.tensor(unwritten(expected.shape, dtype))
     arguments = [tvm.runtime.tensor(value) for value in inputs]
     tvm_build(sch.mod, target=space.target)["main"](*arguments, output)
-    return relative_error(expected, output.numpy())
+    return error_of(expected, output.numpy()), wrong_above(dtype)
 
 
 CHECKED = 4096
@@ -250,7 +252,7 @@ def build_check(mod_file: str, target: str, config: str, library: str, expected:
         mod_file, target, config: what to build.
         library: file to write.
         expected: file for some elements of the output (npz): ``index`` [n] of the flat output,
-            ``value`` [n], and ``scale``, the largest absolute value of all.
+            ``value`` [n], and ``scale`` of all (`scale_of`).
     """
     begin = time.perf_counter()
     space = _space(mod_file, target)
@@ -260,7 +262,7 @@ def build_check(mod_file: str, target: str, config: str, library: str, expected:
     _, output = _reference(space)
     flat = output.reshape(-1)
     index = np.random.default_rng(1).permutation(flat.size)[:CHECKED]
-    np.savez_compressed(expected, index=index, value=flat[index], scale=np.abs(flat).max())
+    np.savez_compressed(expected, index=index, value=flat[index], scale=scale_of(flat))
     tensors = _tensors(space.mod, remove_preproc=False)
     return Built(library, tensors, time.perf_counter() - begin, binaries)
 
@@ -269,8 +271,8 @@ def _reference(space: ScheduleSpace) -> tuple[list[np.ndarray], np.ndarray]:
     """Random inputs, and what the unscheduled function makes of them on this CPU."""
     rng = np.random.default_rng(CHECK_SEED)
     tensors = _tensors(space.mod, remove_preproc=False)
-    inputs = [rng.standard_normal(shape, dtype=np.float32) for shape, _ in tensors[:-1]]
-    output = tvm.runtime.tensor(np.full(tensors[-1][0], np.nan, np.float32))
+    inputs = [random_values(rng, shape, dtype) for shape, dtype in tensors[:-1]]
+    output = tvm.runtime.tensor(unwritten(*tensors[-1]))
     target = space.target if space.target.kind.name == "llvm" else tvm.target.Target("llvm")
     arguments = [tvm.runtime.tensor(value) for value in inputs]
     tvm_build(space.mod, target=target)["main"](*arguments, output)
@@ -279,13 +281,6 @@ def _reference(space: ScheduleSpace) -> tuple[list[np.ndarray], np.ndarray]:
 
 CHECK_SEED = 0
 """Of the inputs of checks."""
-
-
-def relative_error(expected: np.ndarray, actual: np.ndarray) -> float:
-    """Largest absolute difference over the largest absolute value expected; inf for a nan."""
-    scale = max(float(np.abs(expected).max()), 1e-30)
-    error = float(np.abs(expected - actual).max()) / scale
-    return error if np.isfinite(error) else math.inf
 
 
 PASSES, APART_S = 10, 0.3

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import tvm
 from tvm.ir.expr import TensorLoad
-from tvm.ir.prim import expr as E
+from tvm.ir.prim import expr as prim
 
 from dgtl.core.records import Access, Axis
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 REDUCTION = 2
 """`iter_type` of a loop that is summed over."""
@@ -65,24 +65,28 @@ def loops_of(
 def operands(block: tvm.s_tir.SBlock) -> tuple[TensorLoad, TensorLoad] | None:
     """The two loads of a block that sums products of two tensors; None for any other block."""
     value = getattr(block.body, "value", None)
-    if not any(v.iter_type == REDUCTION for v in block.iter_vars) or not isinstance(value, E.Add):
+    if not any(v.iter_type == REDUCTION for v in block.iter_vars) or not isinstance(
+        value, prim.Add
+    ):
         return None
     product = _uncast(value.b if isinstance(value.a, TensorLoad) else value.a)
-    if not isinstance(product, E.Mul):
+    if not isinstance(product, prim.Mul):
         return None
     left, right = _loads(product.a), _loads(product.b)
     return (left[0], right[0]) if len(left) == len(right) == 1 else None
 
 
 def _uncast(expr: tvm.ir.Expr) -> tvm.ir.Expr:
-    return _uncast(expr.value) if isinstance(expr, E.Cast) else expr
+    return _uncast(expr.value) if isinstance(expr, prim.Cast) else expr
 
 
 def _loads(expr: tvm.ir.Expr) -> list[TensorLoad]:
     """Every load in an expression."""
     if isinstance(expr, TensorLoad):
         return [expr]
-    parts = [getattr(expr, name) for name in ("a", "b", "value", "condition") if hasattr(expr, name)]
+    parts = [
+        getattr(expr, name) for name in ("a", "b", "value", "condition") if hasattr(expr, name)
+    ]
     parts += list(getattr(expr, "args", ()))
     return [load for part in parts if isinstance(part, tvm.ir.Expr) for load in _loads(part)]
 
@@ -109,22 +113,22 @@ def slopes(index: tvm.ir.Expr, loops: Sequence[tvm.tirx.IterVar]) -> tuple[int, 
     return tuple(found)
 
 
-_INFIX = {
-    E.Add: lambda a, b: a + b,
-    E.Sub: lambda a, b: a - b,
-    E.Mul: lambda a, b: a * b,
-    E.FloorDiv: lambda a, b: a // b,
-    E.FloorMod: lambda a, b: a % b,
-    E.Min: min,
-    E.Max: max,
+_INFIX: dict[type, Callable[[int, int], int]] = {
+    prim.Add: lambda a, b: a + b,
+    prim.Sub: lambda a, b: a - b,
+    prim.Mul: lambda a, b: a * b,
+    prim.FloorDiv: lambda a, b: a // b,
+    prim.FloorMod: lambda a, b: a % b,
+    prim.Min: min,
+    prim.Max: max,
 }
 
 
 def _value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, int]) -> int:
     """Value of an integer expression."""
-    if isinstance(expr, E.IntImm):
+    if isinstance(expr, prim.IntImm):
         return int(expr.value)
-    if isinstance(expr, E.Cast):
+    if isinstance(expr, prim.Cast):
         return _value(expr.value, values)
     if (function := _INFIX.get(type(expr))) is not None:
         return function(_value(expr.a, values), _value(expr.b, values))

@@ -10,13 +10,16 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend as tvm_onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Clip(tvm_onnx.OnnxOpConverter):
@@ -82,7 +85,7 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         data, weight, bias = (*inputs, None)[:3]
         if not isinstance(weight, tvm.ir.GenericConst):
             return super()._impl_v1(bb, inputs, attr, params)
-        n, channels, *size = _extents(data)
+        size = _extents(data)[2:]
         kernel = _dilated(weight.value.numpy(), attr.get("dilations", [1] * len(size)))
         groups, stride = int(attr.get("group", 1)), attr.get("strides", [1] * len(size))
         more = attr.get("output_padding", [0] * len(size))
@@ -203,10 +206,16 @@ class LpNormalization(tvm_onnx.OnnxOpConverter):
         return relax.op.divide(data, bb.normalize(relax.op.sqrt(total)))
 
 
+PAD_MODES = {
+    b"constant": "constant",
+    b"reflect": "reflect",
+    b"edge": "replicate",
+    b"wrap": "circular",
+}
+
+
 class Pad(tvm_onnx.Pad):
     """By the operator of Relax."""
-
-    MODES = {b"constant": "constant", b"reflect": "reflect", b"edge": "replicate"}
 
     @classmethod
     def _impl_v2(cls, bb, inputs, attr, params):
@@ -222,7 +231,7 @@ class Pad(tvm_onnx.Pad):
     def _pad(cls, data, before, after, attr, value):
         mode = attr.get("mode", b"constant")
         width = [int(n) for pair in zip(before, after, strict=True) for n in pair]
-        return relax.op.nn.pad(data, width, {**cls.MODES, b"wrap": "circular"}[mode], value)
+        return relax.op.nn.pad(data, width, PAD_MODES[mode], value)
 
 
 class Tile(tvm_onnx.Tile):

@@ -17,25 +17,29 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnxslim
-from onnx import inliner, version_converter
+from onnx import inliner
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from dgtl.tvm.workload import onnx_recurrent
+from dgtl.tvm.workload import onnx_rewrites
 from dgtl.tvm.workload.onnx_converters import converters
+from dgtl.tvm.workload.onnx_graph import (
+    graph_inputs,
+    normal_form,
+    opset_of,
+    reads,
+    title,
+    with_nodes,
+)
 from dgtl.tvm.workload.onnx_inputs import read_inputs, seeded_inputs
-from dgtl.tvm.workload.onnx_shapes import fix_shapes, graph_inputs, graphs, input_types
+from dgtl.tvm.workload.onnx_shapes import fix_shapes, input_types
 from dgtl.tvm.workload.onnx_tail import cut_tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     import tvm
     from numpy.typing import NDArray
-
-OPSET = 17
-"""Models of older operator sets than 13 are converted to this one, which keeps the meaning of its
-operators: from 13 on axes are inputs and Softmax is of one axis, as TVM has them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +85,12 @@ def import_model(
     if values is not None:
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
     original, remarks = fix_shapes(model, shapes)
-    prepared = _new_operators(original, remarks)
-    prepared = _simplified(prepared, remarks)
-    prepared, tail = cut_tail(_decomposed(prepared, remarks))
-    _check_operators(prepared)
+    simple = _simplified(_newer(original, remarks), remarks)
+    written = onnx_rewrites.decomposed(simple)
+    if written is not simple:
+        simple = _simplified(written, remarks)
+    prepared, tail = cut_tail(simple)
+    onnx_rewrites.check_operators(prepared)
     if tail is not None:
         remarks.append(tail.remark)
     if values is None:
@@ -93,16 +99,15 @@ def import_model(
 
 
 def _readable(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its own functions inlined, and versions that are known.
+    """The model in one form, its own functions inlined.
 
     Raises:
-        ValueError: they are not.
+        ValueError: they cannot be, or it is of operators that are not known.
     """
     newest = onnx.defs.onnx_opset_version()
-    opset = opset_of(model)
-    if opset is None or not 1 <= opset <= newest:
+    if not 1 <= opset_of(model) <= newest:
         raise ValueError(
-            f"the model is of operator set {opset or 'unknown'}: those up to {newest} are known"
+            f"the model is of operator set {opset_of(model)}: those from 1 to {newest} are known"
         )
     if model.functions:
         try:
@@ -111,29 +116,16 @@ def _readable(model: onnx.ModelProto) -> onnx.ModelProto:
             raise ValueError(
                 f"the functions of the model cannot be inlined: {one_line(error)}"
             ) from error
-    if model.ir_version < 3:
-        model.ir_version = 3  # what TVM asks for; it only tells how versions are written down
-    return model
+    return normal_form(model)
 
 
-def opset_of(model: onnx.ModelProto) -> int | None:
-    """Version of ONNX's own operators in a model."""
-    versions = [o.version for o in model.opset_import if o.domain in ("", "ai.onnx")]
-    # A model of other operators alone has none of them.
-    return versions[0] if versions else (None if not model.opset_import else 1)
-
-
-def _new_operators(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """The model in an operator set that TVM reads as it is meant."""
-    opset = opset_of(model)
-    if opset is None or opset >= 13:
-        return model
+def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     try:
-        return version_converter.convert_version(model, OPSET)
+        return onnx_rewrites.newer(model)
     except Exception as error:
         remarks.append(
-            f"operator set {opset} is taken as it is, for ONNX cannot convert it to {OPSET}: "
-            f"{one_line(error)}"
+            f"operators of set {opset_of(model)} are taken as they are, for ONNX cannot convert "
+            f"them: {one_line(error)}"
         )
         return model
 
@@ -147,7 +139,7 @@ def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
         try:
             with quiet():
                 slim = onnxslim.slim(copied, skip_optimizations=gentler or None)
-            return _same_signature(model, slim)
+            return normal_form(_same_signature(model, slim))
         except Exception as error:
             reasons.append(one_line(error))
     remarks.append(f"the network is taken as it is, for onnxslim cannot simplify it: {reasons[0]}")
@@ -165,64 +157,6 @@ def _same_signature(model: onnx.ModelProto, slim: onnx.ModelProto) -> onnx.Model
     del slim.graph.input[:]
     slim.graph.input.extend(inputs)
     return slim
-
-
-def _decomposed(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """What TVM has no operator for written out in others, where there is a known way."""
-    unrolled = onnx_recurrent.unrolled(model)
-    changed = unrolled is not model
-    functions = {
-        (node.domain, node.op_type)
-        for node in unrolled.graph.node
-        if not _known(node) and node.domain in ("", "ai.onnx")
-    }
-    if functions:
-        with contextlib.suppress(Exception):
-            names = [(domain, name) for domain, name in functions]
-            inlined = inliner.inline_selected_functions(
-                unrolled, names, inline_schema_functions=True
-            )
-            changed = changed or len(inlined.graph.node) != len(unrolled.graph.node)
-            unrolled = inlined
-    return _simplified(unrolled, remarks) if changed else model
-
-
-DOMAINS = {
-    "SkipLayerNormalization": "com.microsoft",
-    "EmbedLayerNormalization": "com.microsoft",
-    "BiasGelu": "com.microsoft",
-    "FastGelu": "com.microsoft",
-    "MatMulInteger16": "com.microsoft",
-    "AllClassNMS": "",
-}
-"""Where TVM's operators come from that are not ONNX's: it looks at the name alone."""
-
-
-def _known(node: onnx.NodeProto) -> bool:
-    """Whether TVM has an operator for a node."""
-    domain = "" if node.domain == "ai.onnx" else node.domain
-    if node.op_type not in onnx_frontend._get_convert_map():
-        return False
-    return DOMAINS.get(node.op_type, "") == domain
-
-
-def _check_operators(model: onnx.ModelProto) -> None:
-    """
-    Raises:
-        ValueError: operators that TVM does not have: all of them, with how often each occurs.
-    """
-    counts: dict[str, int] = {}
-    for graph in graphs(model.graph):
-        for node in graph.node:
-            if not _known(node):
-                domain = "" if node.domain in ("", "ai.onnx") else f"{node.domain}::"
-                name = domain + node.op_type
-                counts[name] = counts.get(name, 0) + 1
-    if counts:
-        said = [f"{name} ({n}{' times' if n > 1 else ''})" for name, n in counts.items()]
-        said[0] = said[0].replace(" times)", " times)").replace("(1)", "(once)")
-        kinds = f"{len(counts)} kinds of operators" if len(counts) > 1 else "an operator"
-        raise ValueError(f"TVM cannot import {kinds}: {', '.join(said)}")
 
 
 class _Importer(onnx_frontend.ONNXGraphImporter):
@@ -244,10 +178,39 @@ def to_relax(model: onnx.ModelProto) -> tvm.ir.IRModule:
     importer = _Importer({}, "float32")
     try:
         with quiet(), converters():
-            return importer.from_onnx(model.graph, opset_of(model) or 1)
+            return importer.from_onnx(model.graph, opset_of(model))
     except Exception as error:
         where = f"{importer.node}: " if importer.node else ""
         raise ValueError(f"TVM cannot import this model: {where}{one_line(error)}") from error
+
+
+def blamed(model: onnx.ModelProto, attempt: Callable[[onnx.ModelProto], object]) -> str:
+    """The first node of a model with which an attempt fails, each as a model alone.
+
+    Args:
+        model: of which the attempt failed.
+        attempt: raises where it fails.
+
+    Returns:
+        Its name and operator; empty where each alone is fine.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    known = {value.name: value for value in values}
+    weights = {weight.name: weight for weight in inferred.graph.initializer}
+    for node in inferred.graph.node:
+        names = dict.fromkeys(reads(node))
+        alone = with_nodes(inferred, [node])
+        for field in ("input", "output", "initializer"):
+            alone.graph.ClearField(field)
+        alone.graph.initializer.extend(weights[n] for n in names if n in weights)
+        alone.graph.input.extend(known[n] for n in names if n in known and n not in weights)
+        alone.graph.output.extend(known[n] for n in node.output if n in known)
+        try:
+            attempt(alone)
+        except Exception:
+            return title(node)
+    return ""
 
 
 @contextlib.contextmanager

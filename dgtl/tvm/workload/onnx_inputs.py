@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from dgtl.tvm.workload.onnx_shapes import graph_inputs, input_shapes, input_types
+from dgtl.tvm.workload.onnx_graph import graph_inputs, shapes
+from dgtl.tvm.workload.onnx_shapes import input_shapes, input_types
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,10 +105,7 @@ def seeded_inputs(
 def _rows(model: onnx.ModelProto, name: str) -> int | None:
     """Least number of rows of the tables that an input indexes; None where none is seen."""
     constants = {w.name: w for w in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
-    lengths = _lengths(model)
+    lengths = shapes(model)
     # By how much what is handed on is more than the input.
     added: dict[str, int] = {name: 0}
     found: list[int] = []
@@ -134,12 +132,3 @@ def _rows(model: onnx.ModelProto, name: str) -> int | None:
         elif op in HANDED_ON or op == "Gather":
             added |= dict.fromkeys(node.output, more)
     return min(found, default=None)
-
-
-def _lengths(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes that the model tells; 0 for what it does not."""
-    found = {
-        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*model.graph.input, *model.graph.value_info)
-    }
-    return found | {w.name: tuple(w.dims) for w in model.graph.initializer}

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from dgtl.tvm.workload.onnx_graph import OWN, opset_of, shapes, with_nodes
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -36,40 +38,25 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
     The model itself where there is none. Those left have lengths that vary within the batch, or
     activations with parameters.
     """
-    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 1)
-    if opset < OPSET or not any(node.op_type in ACTIVATIONS for node in model.graph.node):
+    if opset_of(model) < OPSET or not any(node.op_type in ACTIVATIONS for node in model.graph.node):
         return model
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    shapes = _shapes(inferred.graph)
+    known = shapes(onnx.shape_inference.infer_shapes(model, data_prop=True))
     constants = {w.name: w for w in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []
     for number, node in enumerate(model.graph.node):
         layer = None
-        if node.op_type in ACTIVATIONS and node.domain in ("", "ai.onnx"):
-            layer = _Layer.of(node, f"{node.op_type}{number}", shapes, constants)
+        if node.op_type in ACTIVATIONS and node.domain in OWN:
+            layer = _Layer.of(node, f"{node.op_type}{number}", known, constants)
         if layer is None:
             nodes.append(node)
             continue
         layer.write()
         nodes += layer.nodes
         weights += layer.weights
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    del result.graph.node[:]
+    result = with_nodes(model, nodes, weights)
     del result.graph.value_info[:]
-    result.graph.node.extend(nodes)
-    result.graph.initializer.extend(weights)
     return result
-
-
-def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    """Shapes that are known; 0 for an extent that is not."""
-    found = {
-        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
-        for v in (*graph.input, *graph.value_info, *graph.output)
-    }
-    return found | {w.name: tuple(w.dims) for w in graph.initializer}
 
 
 class _Layer:
@@ -88,12 +75,12 @@ class _Layer:
         cls,
         node: onnx.NodeProto,
         prefix: str,
-        shapes: dict[str, tuple[int, ...]],
+        known: dict[str, tuple[int, ...]],
         constants: dict[str, onnx.TensorProto],
     ) -> _Layer | None:
         """The layer, or None for one that cannot be written out."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        shape, recurrence = shapes.get(node.input[0], ()), shapes.get(node.input[2], ())
+        shape, recurrence = known.get(node.input[0], ()), known.get(node.input[2], ())
         if len(shape) != 3 or not all(shape) or len(recurrence) != 3 or not recurrence[2]:
             return None
         if attributes.get("layout", 0):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto, helper
 
+from dgtl.tvm.workload.onnx_graph import graph_inputs, graphs
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -25,13 +27,6 @@ TYPES: dict[int, str] = {
 
 Extent = int | str | None
 """A length, the name of one that is open, or None for an open one without a name."""
-
-
-def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """What is fed to a model: its inputs without those that are weights."""
-    weights = {w.name for w in model.graph.initializer}
-    weights |= {w.values.name for w in model.graph.sparse_initializer}
-    return [value for value in model.graph.input if value.name not in weights]
 
 
 def input_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -180,7 +175,8 @@ def _ask(
         else:
             places = [i for i, e in enumerate(extents) if not isinstance(e, int)]
             names = ", ".join(f"{i} ({extents[i]})" if extents[i] else str(i) for i in places)
-            said.append(f"input {name} ({_text(extents)}) is open in extent {names}")
+            extent = "extents" if len(places) > 1 else "extent"
+            said.append(f"input {name} ({_text(extents)}) is open in {extent} {names}")
             image = len(extents) == 4 and types[name] != TensorProto.INT64
             guess = [
                 e if isinstance(e, int) else 1 if i == 0 else (224 if image and i > 0 else 128)
@@ -209,12 +205,3 @@ def _with_shapes(model: onnx.ModelProto, shapes: Mapping[str, list[Extent]]) -> 
             if output.type.HasField("tensor_type"):
                 output.type.tensor_type.ClearField("shape")
     return fixed
-
-
-def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all that its nodes hold."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from graphs(inner)

@@ -7,7 +7,7 @@ import dataclasses
 import onnx
 from onnx import helper
 
-from dgtl.tvm.workload.onnx_shapes import graph_inputs, graphs
+from dgtl.tvm.workload.onnx_graph import graph_inputs, reads, title
 
 OF_VALUES = {
     "NonZero",
@@ -65,16 +65,16 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
     after: list[onnx.NodeProto] = []
     before: list[onnx.NodeProto] = []
     for node in graph.node:
-        used = _used(node)
+        used = reads(node)
         because = next((cause[name] for name in used if name in cause), None)
         if because is None and _by_values(node, constants):
-            because = _title(node)
+            because = title(node)
         if because is None:
             before.append(node)
             continue
         if node.op_type in TUNABLE:
             raise ValueError(
-                f"{_title(node)} comes after {because}, whose result's shape depends on values: "
+                f"{title(node)} comes after {because}, whose result's shape depends on values: "
                 "such layers cannot be tuned; give the network up to there"
             )
         after.append(node)
@@ -83,7 +83,7 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
         return model, None
     outputs = [o.name for o in graph.output]
     computed = {name for node in before for name in node.output}
-    needed = [name for node in after for name in _used(node) if name in computed]
+    needed = [name for node in after for name in reads(node) if name in computed]
     kept = [name for name in outputs if name in computed]
     handed = [name for name in dict.fromkeys(needed) if name not in kept]
     if not kept and not handed:
@@ -95,9 +95,12 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
     known = {v.name: v for v in (*graph.value_info, *graph.output)}
     head = _part(model, before, list(graph.input), [_info(known, n) for n in (*kept, *handed)])
     fed = {v.name: v for v in graph_inputs(model)}
-    of_tail = [name for node in after for name in _used(node)]
-    of_tail += [name for name in outputs if name not in cause]
-    sources = [fed.get(n) or _info(known, n) for n in dict.fromkeys(of_tail) if n not in constants]
+    of_tail = dict.fromkeys([*(name for node in after for name in reads(node)), *outputs])
+    sources = [
+        fed.get(name) or _info(known, name)
+        for name in of_tail
+        if name not in cause and name not in constants
+    ]
     tail = _part(model, after, sources, list(graph.output))
     causes = sorted(set(cause.values()))
     remark = (
@@ -115,23 +118,6 @@ def _by_values(node: onnx.NodeProto, constants: set[str]) -> bool:
     return any(name and name not in constants for name in given)
 
 
-def _used(node: onnx.NodeProto) -> list[str]:
-    """Names that a node or what it holds reads."""
-    inner = [
-        name
-        for attribute in node.attribute
-        if attribute.HasField("g")
-        for graph in graphs(attribute.g)
-        for held in graph.node
-        for name in held.input
-    ]
-    return [name for name in (*node.input, *inner) if name]
-
-
-def _title(node: onnx.NodeProto) -> str:
-    return f"{node.name or node.output[0]} ({node.op_type})"
-
-
 def _info(known: dict[str, onnx.ValueInfoProto], name: str) -> onnx.ValueInfoProto:
     if name in known:
         return known[name]
@@ -144,7 +130,7 @@ def _part(
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    used = {name for node in nodes for name in _used(node)} | {o.name for o in outputs}
+    used = {name for node in nodes for name in reads(node)} | {o.name for o in outputs}
     weights = [w for w in model.graph.initializer if w.name in used]
     part = onnx.ModelProto()
     part.CopyFrom(model)

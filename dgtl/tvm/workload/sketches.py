@@ -24,9 +24,9 @@ from dgtl.core.space import DesignSpace, Knob
 from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
 
 if TYPE_CHECKING:
-    import tvm
     from collections.abc import Sequence
 
+    import tvm
     from numpy.typing import NDArray
 
 MAX_INNER = 64
@@ -230,7 +230,7 @@ class ScheduleSpace:
         return sch
 
     def default(self) -> Schedule:
-        """Parallel, vectorised, unrolled a little, not tiled: `default_schedule` of its function."""
+        """Parallel, vectorised, unrolled a little, not tiled: see `default_schedule`."""
         config = [0] * len(self.space.knobs)
         for i, knob in enumerate(self.space.knobs):
             values = [option[0] for option in knob.options]
@@ -245,7 +245,7 @@ def default_schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedul
     """A sensible schedule on a CPU without tuning, for functions that are not worth it."""
     try:
         return ScheduleSpace(mod, target).default()
-    except (NoSpaceError, InvalidConfigurationError):
+    except Exception:  # whatever TVM's rules cannot do with it; here the function is taken as it is
         return _parallel(mod)
 
 

@@ -1,0 +1,128 @@
+"""ONNX graphs: what is in them, and one way to write what can be written in several."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+OWN = ("", "ai.onnx")
+"""The names of ONNX's own domain."""
+
+IR = 8
+"""Version of the format; from 4 on weights need not be inputs too."""
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators in a model; 1 where it names none, as the first files did."""
+    return next((o.version for o in model.opset_import if o.domain in OWN), 1)
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all that its nodes hold."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                yield from graphs(inner)
+
+
+def graph_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """What is fed to a model: its inputs without those that are weights."""
+    weights = {w.name for w in model.graph.initializer}
+    return [value for value in model.graph.input if value.name not in weights]
+
+
+def reads(node: onnx.NodeProto) -> list[str]:
+    """Names that a node, or what it holds, reads."""
+    inner = [
+        name
+        for attribute in node.attribute
+        if attribute.HasField("g")
+        for graph in graphs(attribute.g)
+        for held in graph.node
+        for name in held.input
+    ]
+    return [name for name in (*node.input, *inner) if name]
+
+
+def title(node: onnx.NodeProto) -> str:
+    """Name of a node for people, with its operator."""
+    return f"{node.name or next(filter(None, node.output), 'a node')} ({node.op_type})"
+
+
+def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shape of every value of which the model tells it; 0 for an extent that is open."""
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    found = {
+        v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim)
+        for v in values
+        if v.type.tensor_type.HasField("shape")
+    }
+    return found | {w.name: tuple(w.dims) for w in model.graph.initializer}
+
+
+def with_nodes(
+    model: onnx.ModelProto,
+    nodes: Iterable[onnx.NodeProto],
+    weights: Iterable[onnx.TensorProto] = (),
+) -> onnx.ModelProto:
+    """The model with other nodes, and with more weights."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    result.graph.initializer.extend(weights)
+    return result
+
+
+def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with weights as initializers alone, and shapes that are known as weights.
+
+    Weights may be listed among the inputs (all are in files before version 4 of the format), and
+    be nodes; what is an output too stays a node.
+    """
+    inputs = graph_inputs(model)
+    outputs = {output.name for output in model.graph.output}
+    known = shapes(model)
+    nodes, weights = [], []
+    for node in model.graph.node:
+        value = _constant(node, known) if node.domain in OWN else None
+        if value is None:
+            nodes.append(node)
+        elif node.output[0] in outputs:
+            tensor = numpy_helper.from_array(value)
+            nodes.append(helper.make_node("Constant", [], node.output, node.name, value=tensor))
+        else:
+            weights.append(numpy_helper.from_array(value, node.output[0]))
+    result = with_nodes(model, nodes, weights)
+    result.ir_version = max(result.ir_version, IR)
+    del result.graph.input[:]
+    result.graph.input.extend(inputs)
+    return result
+
+
+def _constant(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> np.ndarray | None:
+    """The value of a node that is known without computing; None if it is not."""
+    attributes = {a.name: a for a in node.attribute}
+    if node.op_type == "Constant":
+        for name, attribute in attributes.items():
+            value = helper.get_attribute_value(attribute)
+            if name == "value":
+                return numpy_helper.to_array(value)
+            if name in ("value_float", "value_floats"):
+                return np.asarray(value, np.float32)
+            if name in ("value_int", "value_ints"):
+                return np.asarray(value, np.int64)
+    if node.op_type == "Shape" and all(known.get(node.input[0], (0,))):
+        begin = attributes["start"].i if "start" in attributes else None
+        end = attributes["end"].i if "end" in attributes else None
+        return np.asarray(known[node.input[0]][begin:end], np.int64)
+    if node.op_type == "Size" and all(known.get(node.input[0], (0,))):
+        return np.asarray(np.prod(known[node.input[0]]), np.int64)
+    return None

@@ -1,0 +1,174 @@
+"""Operators that TVM has not, or not in full, written out in others that it has.
+
+What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
+unrolled (`dgtl.tvm.workload.onnx_recurrent`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import onnx
+from onnx import helper, inliner, version_converter
+from tvm.relax.frontend.onnx import onnx_frontend
+
+from dgtl.tvm.workload import onnx_recurrent
+from dgtl.tvm.workload.onnx_graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
+
+OPSET_AT_LEAST, OPSET = 13, 17
+"""Models of an older operator set than the first are converted to the second: from 13 on axes are
+inputs and Softmax is of one axis, as TVM has them."""
+
+MICROSOFT = "com.microsoft"
+DOMAINS = {
+    "Attention": (MICROSOFT,),
+    "SkipLayerNormalization": (MICROSOFT,),
+    "EmbedLayerNormalization": (MICROSOFT,),
+    "BiasGelu": (MICROSOFT,),
+    "FastGelu": (MICROSOFT,),
+    "MatMulInteger16": (MICROSOFT,),
+    "Gelu": ("", MICROSOFT),
+}
+"""Whose operators TVM's are, where not ONNX's own: it looks at the name alone."""
+
+
+def newer(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model of an old operator set in a new one, else the model itself.
+
+    Raises:
+        RuntimeError: ONNX cannot convert it.
+    """
+    opset = opset_of(model)
+    if opset >= OPSET_AT_LEAST:
+        return model
+    converted = version_converter.convert_version(model, OPSET)
+    if opset <= 10:
+        # Up to 10 a new place is the old one times the scale, rounded down; later ones must say so,
+        # which the converter forgets.
+        for node in converted.graph.node:
+            if node.op_type == "Resize" and not node.attribute[1:]:
+                node.attribute.append(
+                    helper.make_attribute("coordinate_transformation_mode", "asymmetric")
+                )
+                node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
+    return converted
+
+
+def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model in operators that TVM has, where there is a known way; else the model itself."""
+    written = _padded(onnx_recurrent.unrolled(model))
+    functions = {
+        (node.domain, node.op_type)
+        for node in written.graph.node
+        if node.domain in OWN and not known(node)
+    }
+    if functions:
+        with contextlib.suppress(RuntimeError):  # of some the body depends on what is not known
+            inlined = inliner.inline_selected_functions(
+                _explicit(written), list(functions), inline_schema_functions=True
+            )
+            written = normal_form(inlined)
+    before, after = ([str(n) for n in m.graph.node] for m in (model, written))
+    return model if before == after else written
+
+
+def _explicit(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with what functions of ONNX need told: types of weights, attributes by default."""
+    model = onnx.shape_inference.infer_shapes(model)
+    model.graph.input.extend(
+        helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in model.graph.initializer
+    )
+    for node in model.graph.node:
+        if node.domain in OWN and onnx.defs.has(node.op_type):
+            given = {a.name for a in node.attribute}
+            schema = onnx.defs.get_schema(node.op_type, opset_of(model))
+            node.attribute.extend(
+                attribute.default_value
+                for name, attribute in schema.attributes.items()
+                if name not in given and attribute.default_value.name
+            )
+    return model
+
+
+def _padded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Transposed convolutions that say the size of their result say their padding instead."""
+    wanted = [
+        node
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose" and any(a.name == "output_shape" for a in node.attribute)
+    ]
+    if not wanted:
+        return model
+    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    nodes = []
+    for node in model.graph.node:
+        x = lengths.get(node.input[0], ()) if node in wanted else ()
+        nodes.append(_with_pads(node, x[2:], lengths[node.input[1]][2:]) if all(x) and x else node)
+    return with_nodes(model, nodes)
+
+
+def _with_pads(
+    node: onnx.NodeProto, size: tuple[int, ...], kernel: tuple[int, ...]
+) -> onnx.NodeProto:
+    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    n = len(size)
+    output, strides = given.pop("output_shape")[-n:], given.get("strides", [1] * n)
+    dilations, extra = given.get("dilations", [1] * n), given.get("output_padding", [0] * n)
+    upper = given.pop("auto_pad", b"NOTSET") == b"SAME_UPPER"
+    begin, end = [], []
+    for i in range(n):
+        full = strides[i] * (size[i] - 1) + extra[i] + (kernel[i] - 1) * dilations[i] + 1
+        total = full - output[i]
+        if total < 0:
+            extra, total = [*extra[:i], extra[i] - total, *extra[i + 1 :]], 0
+        small = total // 2
+        begin.append(small if upper else total - small)
+        end.append(total - begin[-1])
+    given |= {"pads": [*begin, *end], "output_padding": extra}
+    return helper.make_node(node.op_type, node.input, node.output, node.name, **given)
+
+
+def known(node: onnx.NodeProto) -> bool:
+    """Whether TVM has an operator for a node."""
+    domain = "" if node.domain in OWN else node.domain
+    return (
+        node.op_type in onnx_frontend._get_convert_map()
+        and domain in DOMAINS.get(node.op_type, ("",))
+        and not _incomplete(node)
+    )
+
+
+def _incomplete(node: onnx.NodeProto) -> bool:
+    """Whether TVM's operator computes something else than it should, or nothing."""
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    match node.op_type:
+        case "LayerNormalization":
+            return any(node.output[1:])  # mean and deviation without the axes that were reduced
+        case "Dropout":
+            return any(node.output[1:])
+        case "RMSNormalization":
+            return attributes.get("axis", -1) != -1
+        case "IsInf":
+            return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
+        case "RoiAlign":
+            return attributes.get("mode", b"avg") != b"avg"
+        case "SplitToSequence":
+            return attributes.get("keepdims", 1) == 0
+    return False
+
+
+def check_operators(model: onnx.ModelProto) -> None:
+    """
+    Raises:
+        ValueError: operators that TVM does not have: all of them, with how often each occurs.
+    """
+    counts: dict[str, int] = {}
+    for graph in graphs(model.graph):
+        for node in graph.node:
+            if not known(node):
+                name = ("" if node.domain in OWN else f"{node.domain}::") + node.op_type
+                counts[name] = counts.get(name, 0) + 1
+    if counts:
+        said = [f"{name} ({n}{' times' if n > 1 else ''})" for name, n in counts.items()]
+        kinds = f"{len(counts)} kinds of operators" if len(counts) > 1 else "a kind of operator"
+        raise ValueError(f"TVM cannot import {kinds}: {', '.join(said)}")
