@@ -69,7 +69,7 @@ def bad_timing(numbers: dict[str, str], call: str, library: str, *arguments):
     return getattr(workers, call)(library, *arguments)
 
 
-def wrong_check(mod_file: str, target: str, config: str) -> float:
+def wrong_check(mod_file: str, target: str, config: str) -> tuple[float, float]:
     """The check of a schedule whose last operation, the ReLU, went wrong."""
     space = workers._space(mod_file, target)
     wrong = tvm.script.from_source(space.mod.script().replace("T.max(", "T.min("))

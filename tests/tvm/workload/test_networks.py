@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import collections
+import math
+from pathlib import Path
 
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto
+from zoo import inputs
 
-from dgtl.tvm.workload import networks
+from dgtl.tvm.workload.graph import Graph
 from dgtl.tvm.workload.networks import NETWORKS, Layer, load
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def hollow(monkeypatch):
     """Weights that have a shape and no values: VGG-16 has half a gigabyte of them."""
 
-    def weight(self, shape: tuple[int, ...], fan_in: int) -> str:
-        name = f"w{len(self._weights)}"
-        self._weights.append(TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT))
-        return name
+    def normal(self, name: str, shape: tuple[int, ...], variance: float) -> TensorProto:
+        return TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT)
 
-    monkeypatch.setattr(networks._Graph, "_weight", weight)
+    monkeypatch.setattr(Graph, "_normal", normal)
 
 
 def windows(model: onnx.ModelProto) -> collections.Counter:
@@ -138,8 +142,94 @@ def test_a_network_has_the_published_layers(name, hollow):
     assert mflop(model) == pytest.approx(MFLOP[name], rel=1e-3)
 
 
-def test_every_network_has_a_layer_list():
-    assert set(CONVOLUTIONS) == set(NETWORKS) - {"tiny"}
+# Torchvision's (mobilenet_v1: the paper's at width 1; transformer_encoder: BERT-mini's 11170560
+# less those of its pooler, its second sentence and the positions behind the 128th).
+PARAMETERS = {
+    "alexnet": 61100840,
+    "vgg16": 138357544,
+    "resnet18": 11689512,
+    "mobilenet_v1": 4231976,
+    "resnet50": 25557032,
+    "squeezenet1_1": 1235496,
+    "mobilenet_v2": 3504872,
+    "mobilenet_v3_large": 5483032,
+    "efficientnet_b0": 5288548,
+    "shufflenet_v2_x1_0": 2278604,
+    "transformer_encoder": 11170560 - 65792 - 2 * 256 - 384 * 256,
+}
+# Torchvision's, of convolutions and dense layers [1e9 multiply-adds].
+GMAC = {
+    "resnet50": 4.089,
+    "squeezenet1_1": 0.349,
+    "mobilenet_v2": 0.301,
+    "mobilenet_v3_large": 0.217,
+    "efficientnet_b0": 0.386,
+    "shufflenet_v2_x1_0": 0.145,
+}
+NOT_NORMALISED = {"alexnet", "vgg16", "squeezenet1_1"}
+OUTPUTS = {
+    **{name: [(1, 1000)] for name in PARAMETERS},
+    "tiny": [(1, 10)],
+    "resnext_blocks": [(1, 512, 28, 28)],
+    "yolo_head": [(1, 255, 13, 13), (1, 255, 26, 26), (1, 255, 52, 52)],
+    "unet": [(1, 2, 128, 128)],
+    "transformer_encoder": [(1, 128, 256)],
+    "audio_conv1d": [(1, 10)],
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_network_has_the_published_number_of_parameters(name, hollow):
+    model = load(name, seed=0)
+    total = sum(math.prod(w.dims) for w in model.graph.initializer if w.name.startswith("w"))
+    if name not in NOT_NORMALISED:
+        # A normalisation that is folded had two parameters for each channel, the bias is one of
+        # them. Where a map is 1x1 there was none: in squeeze-and-excitation.
+        total += sum(n * w[2] for w, n in windows(model).items() if w[1] > 1)
+    assert total == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", GMAC)
+def test_a_network_has_the_published_number_of_operations(name, hollow):
+    model = load(name, seed=0)
+    total = mflop(model) / 2e3 + sum(a * b for a, b in units(model)) / 1e9
+    assert total == pytest.approx(GMAC[name], abs=0.0015)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_opset_17_batch_1_and_the_published_outputs(name, hollow):
+    model = load(name, seed=0)
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
+    shapes = [
+        tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.output
+    ]
+    assert shapes == OUTPUTS[name]
+    assert [v.type.tensor_type.shape.dim[0].dim_value for v in model.graph.input] == [1]
+
+
+# Half a gigabyte of weights takes its time, and these two have only layers as in resnet18.
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"alexnet", "vgg16"}))
+def test_outputs_are_of_order_one_and_depend_on_the_input(name):
+    """So that comparing the outputs of two builds of the network means something."""
+    model = load(name, seed=0)
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    results = [session.run(None, inputs(model, seed)) for seed in (0, 1)]
+    for one, other in zip(*results, strict=True):
+        assert 1e-1 < one.std() < 1e2
+        assert (one - other).std() > 0.01 * one.std()
+
+
+def test_every_network_can_be_chosen():
+    chosen = {path.stem for path in (ROOT / "conf" / "workload").glob("*.yaml")}
+    assert chosen == {*NETWORKS, "network", "onnx", "tables"}
+
+
+def test_grouped_and_transposed_convolutions_are_there(hollow):
+    assert windows(load("resnext_blocks", 0))[256, 28, 256, 3, 1, 1, 32] == 3
+    operators = [node.op_type for node in load("unet", 0).graph.node]
+    assert operators.count("ConvTranspose") == 3
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not():
