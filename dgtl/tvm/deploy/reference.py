@@ -115,7 +115,7 @@ def differences(expected: NDArray[Any], actual: NDArray[Any]) -> tuple[float, fl
     if not finite.any():
         return 0.0, float(np.mean(~same))
     scale = max(float(np.abs(e[finite]).max()), 1e-30)
-    return float(np.abs(e - a)[finite].max()) / scale, float(np.mean(~same))
+    return float(np.abs(e[finite] - a[finite]).max()) / scale, float(np.mean(~same))
 
 
 def compare(network: Network, outputs: Sequence[NDArray[Any]]) -> Agreement:
