@@ -22,6 +22,7 @@ OUTPUTS = {
     "trials.jsonl": "every trial",
     "best": "best schedules, a MetaSchedule database",
     "model.so": "the network, built",
+    "tail.onnx": "what comes after it, for ONNX Runtime",
     "curves_trials.png": "best so far over trials",
     "curves_search.png": "best so far over search time",
     "wandb": "the W&B run",

@@ -96,6 +96,7 @@ def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str
         for function in job.functions
         if function.name not in tuned and job.hardware.kind == "llvm"
     ]
+    (folder / "tail.onnx").unlink(missing_ok=True)
     if job.workload.tail is not None:
         onnx.save(job.workload.tail, str(folder / "tail.onnx"))
     database = deploy.write_database(folder / "best", job.hardware, [*best, *others])

@@ -49,6 +49,10 @@ def by_visits(cfg: DictConfig, job: Job, context: RunContext, progress: Progress
     """
     folder = context.log_path.parent
     functions = {t.problem.task.key: t.function.mod for t in job.targets}
+    expected = functools.cache(functools.partial(_expected, job, progress))
+    whole = cfg.workload.tasks is None
+    if whole and cfg.deploy.untuned and not (folder / "visits").exists():
+        expected()  # a network that was imported wrong is not worth a visit
     with TrialLog(context.log_path) as log:
         source = provenance.collect(job.hardware, cfg.seed, machine.versions(), job.options)
         log.provenance(source)
@@ -57,7 +61,7 @@ def by_visits(cfg: DictConfig, job: Job, context: RunContext, progress: Progress
             going_on = dataclasses.replace(context, earlier=History.read(context.log_path))
             tuning = Tuning(going_on, log, source.id, progress, shared(cfg, measurer))
             try:
-                return _outcome(cfg, job, tuning, measurer, folder)
+                return _outcome(cfg, job, tuning, measurer, folder, expected)
             except VisitNeededError:
                 visit = _next(measurer, progress)
             if cfg.measure.where == "folder":
@@ -80,7 +84,12 @@ def _next(measurer: VisitMeasurer, progress: Progress) -> Path:
 
 
 def _outcome(
-    cfg: DictConfig, job: Job, tuning: Tuning, measurer: VisitMeasurer, folder: Path
+    cfg: DictConfig,
+    job: Job,
+    tuning: Tuning,
+    measurer: VisitMeasurer,
+    folder: Path,
+    expected: Callable[[], deploy.NetworkTiming],
 ) -> Outcome:
     progress = tuning.progress
     progress.stage("tune")
@@ -109,7 +118,6 @@ def _outcome(
             wanted["untuned"] = lambda: deploy.build(
                 job.network, job.hardware, library["untuned"], None
             )
-        expected = functools.cache(lambda: _expected(job, progress))
         found = {}
         for name, build in wanted.items():
             try:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import onnx
+import onnx_models
 import pytest
 import toys
 
@@ -130,6 +132,25 @@ def test_run_is_not_complete_once_its_network_has_changed(tmp_path):
     assert is_complete(tmp_path / "run", config)
     model.write_bytes(b"another")
     assert not is_complete(tmp_path / "run", config)
+
+
+def test_run_is_not_complete_once_weights_beside_its_network_have_changed(tmp_path):
+    """What is in the files counts, and not when they were written."""
+    model, weights = tmp_path / "model.onnx", tmp_path / "weights"
+    network = onnx_models.dense([onnx_models.value("x", [1, 4])])
+    onnx.save(network, model, save_as_external_data=True, location=weights.name, size_threshold=0)
+    config = {**CONFIG, "workload": {"name": "onnx", "path": str(model)}}
+    finished(tmp_path / "run", toys.tuned(TASK, SPACE, 4, seed=0), config)
+    kept = weights.read_bytes()
+    weights.write_bytes(kept[::-1])
+    assert not is_complete(tmp_path / "run", config)
+    weights.write_bytes(kept)
+    assert is_complete(tmp_path / "run", config)
+    inputs = {**config, "workload": {**config["workload"], "inputs": str(tmp_path / "x.npz")}}
+    finished(tmp_path / "with inputs", toys.tuned(TASK, SPACE, 4, seed=0), inputs)
+    assert is_complete(tmp_path / "with inputs", inputs)
+    (tmp_path / "x.npz").write_bytes(b"values")
+    assert not is_complete(tmp_path / "with inputs", inputs)
 
 
 @pytest.mark.parametrize(

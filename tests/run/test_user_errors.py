@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
+import onnx_models as forms
 import pytest
 from tvm_layers import CORES, LAYERS, schedules, tuned_function
 
@@ -23,6 +25,11 @@ WRONG = {
     "workload.name=foo": "unknown workload 'foo': choose from",
     "workload=onnx workload.path=missing.onnx": "workload.path=missing.onnx: no such file",
     "workload=onnx workload.path=damaged.jsonl": "is not an ONNX model",
+    "workload=onnx workload.path=open.onnx": "give workload.shapes='{x: [1,3,224,224]}'",
+    "workload=onnx workload.path=open.onnx workload.shapes={x:[1,3,8,8],z:[1]}": "has no input z",
+    "workload=onnx workload.path=loop.onnx": "TVM cannot import 2 kinds of operators: Loop (1), ",
+    "workload.shapes={data:[1,3,8,8]}": "input data: extent 2 is 32 in the network",
+    "workload.inputs=missing.npz": "workload.inputs=missing.npz: no such file",
     "history.path=damaged.jsonl": "history damaged.jsonl, line 2 is damaged",
     "history.path=other.jsonl": "of other hardware",
     "history.import=damaged.jsonl": "history.import=damaged.jsonl: no AutoTVM record in 1 files",
@@ -76,6 +83,8 @@ def outcomes(tmp_path_factory):
     write_history(folder / "other.jsonl", Hardware("abacus", '{"kind": "llvm"}', 1))
     lines = (folder / "other.jsonl").read_text().splitlines(keepends=True)
     (folder / "damaged.jsonl").write_text(lines[0] + lines[1][:20] + "\n" + lines[2])
+    onnx.save(forms.dense([forms.value("x", ["N", 3, "H", "W"])]), folder / "open.onnx")
+    onnx.save(forms.loop(), folder / "loop.onnx")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         futures = {wrong: pool.submit(call, folder, wrong) for wrong in WRONG}
         return {wrong: future.result() for wrong, future in futures.items()}

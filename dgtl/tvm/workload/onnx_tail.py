@@ -52,8 +52,9 @@ class Tail:
 def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
     """The network up to where shapes depend on values, and what comes after.
 
-    Both are models: the outputs of the first are those of the network that it computes, in their
-    order, and then what the second needs of it.
+    Both are models. The outputs of the first are those of the network that it computes, in their
+    order, and then what the second needs of it; the second takes all of them, and then the inputs
+    of the network.
 
     Raises:
         ValueError: a layer that would be tuned comes after, or all of the network does.
@@ -94,14 +95,8 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
         )
     known = {v.name: v for v in (*graph.value_info, *graph.output)}
     head = _part(model, before, list(graph.input), [_info(known, n) for n in (*kept, *handed)])
-    fed = {v.name: v for v in graph_inputs(model)}
-    of_tail = dict.fromkeys([*(name for node in after for name in reads(node)), *outputs])
-    sources = [
-        fed.get(name) or _info(known, name)
-        for name in of_tail
-        if name not in cause and name not in constants
-    ]
-    tail = _part(model, after, sources, list(graph.output))
+    fed = [v for v in graph_inputs(model) if v.name not in computed]
+    tail = _part(model, after, [*head.graph.output, *fed], list(graph.output))
     causes = sorted(set(cause.values()))
     remark = (
         f"not tuned: {len(after)} operators from {', '.join(causes)} on, whose results' shapes "

@@ -388,10 +388,10 @@ def test_a_network_and_its_tail_compute_what_the_whole_does():
     assert network.tail is not None
     assert "NonMaxSuppression" not in {n.op_type for n in network.model.graph.node}
     assert "NonMaxSuppression_chosen (NonMaxSuppression) on" in network.remarks[0]
-    names = [output.name for output in network.model.graph.output]
-    values = dict(zip(names, run(network.model, network.inputs), strict=True))
+    values = [*run(network.model, network.inputs), *network.inputs.values()]
+    names = [taken.name for taken in network.tail.graph.input]
     expected = run(network.original, network.inputs)
-    actual = run(network.tail, {**network.inputs, **values})
+    actual = run(network.tail, dict(zip(names, values, strict=True)))
     for e, a in zip(expected, actual, strict=True):
         np.testing.assert_array_equal(e, a)
 
