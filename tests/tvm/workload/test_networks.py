@@ -180,7 +180,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_network_has_the_published_number_of_parameters(name, hollow):
-    model = load(name, seed=0)
+    model = NETWORKS[name](0)
     total = sum(math.prod(w.dims) for w in model.graph.initializer if w.name.startswith("w"))
     if name not in NOT_NORMALISED:
         # A normalisation that is folded had two parameters for each channel, the bias is one of
@@ -191,14 +191,14 @@ def test_a_network_has_the_published_number_of_parameters(name, hollow):
 
 @pytest.mark.parametrize("name", GMAC)
 def test_a_network_has_the_published_number_of_operations(name, hollow):
-    model = load(name, seed=0)
+    model = NETWORKS[name](0)
     total = mflop(model) / 2e3 + sum(a * b for a, b in units(model)) / 1e9
     assert total == pytest.approx(GMAC[name], abs=0.0015)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_opset_17_batch_1_and_the_published_outputs(name, hollow):
-    model = load(name, seed=0)
+    model = NETWORKS[name](0)
     assert [(o.domain, o.version) for o in model.opset_import] == [("", 17)]
     shapes = [
         tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
@@ -212,7 +212,7 @@ def test_a_network_has_opset_17_batch_1_and_the_published_outputs(name, hollow):
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"alexnet", "vgg16"}))
 def test_outputs_are_of_order_one_and_depend_on_the_input(name):
     """So that comparing the outputs of two builds of the network means something."""
-    model = load(name, seed=0)
+    model = NETWORKS[name](0)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())
     results = [session.run(None, inputs(model, seed)) for seed in (0, 1)]
@@ -227,8 +227,8 @@ def test_every_network_can_be_chosen():
 
 
 def test_grouped_and_transposed_convolutions_are_there(hollow):
-    assert windows(load("resnext_blocks", 0))[256, 28, 256, 3, 1, 1, 32] == 3
-    operators = [node.op_type for node in load("unet", 0).graph.node]
+    assert windows(NETWORKS["resnext_blocks"](0))[256, 28, 256, 3, 1, 1, 32] == 3
+    operators = [node.op_type for node in NETWORKS["unet"](0).graph.node]
     assert operators.count("ConvTranspose") == 3
 
 
