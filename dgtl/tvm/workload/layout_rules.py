@@ -343,8 +343,9 @@ def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], lis
         olds: list[int] = []
         news: list[int] = []
         a = b = 1
-        while a != b or not (olds or news):
-            if (a <= b and i < len(old)) or j == len(new):
+        while (a != b or not olds or not news) and (i < len(old) or j < len(new)):
+            behind = a < b or (a == b and not olds)
+            if (behind and i < len(old)) or j == len(new):
                 olds.append(i)
                 a *= old[i]
                 i += 1

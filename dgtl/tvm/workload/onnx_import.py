@@ -138,7 +138,12 @@ def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
         copied.CopyFrom(model)
         try:
             with quiet():
-                slim = onnxslim.slim(copied, skip_optimizations=gentler or None)
+                slim = onnxslim.slim(
+                    copied,
+                    skip_optimizations=gentler or None,
+                    # It puts a Reshape before and after, which what follows is not fused across.
+                    skip_fusion_patterns=["FusionGemm"],
+                )
             return normal_form(_same_signature(model, slim))
         except Exception as error:
             reasons.append(one_line(error))
