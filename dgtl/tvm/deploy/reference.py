@@ -19,7 +19,7 @@ import tvm
 from onnx import TensorProto, helper
 
 from dgtl.tvm.deploy.network import build, time_network
-from dgtl.tvm.workload.onnx_import import one_line
+from dgtl.tvm.workload.onnx_to_relax import one_line
 from dgtl.tvm.workload.tasks import lower
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from tvm.sym import detect_linear_equation
 from tvm_ffi import structural_hash
 
 from dgtl.core.records import Access, Axis, Hardware, Task, shape_key
-from dgtl.tvm.workload.onnx_import import to_relax
+from dgtl.tvm.workload.onnx_to_relax import to_relax
 
 if TYPE_CHECKING:
     import onnx
