@@ -12,6 +12,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 import onnx
+import tvm
+from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from dgtl.tvm.workload.onnx_graph import opset_of, reads, title, with_nodes
@@ -19,17 +21,29 @@ from dgtl.tvm.workload.onnx_graph import opset_of, reads, title, with_nodes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import tvm
-
 
 class _Importer(onnx_frontend.ONNXGraphImporter):
-    """TVM's importer, which says at which node it failed."""
+    """TVM's importer, which says at which node it failed, with two operators of its own."""
 
     node = ""
 
     def _convert_operator(self, op_name, inputs, attrs, opset):
-        self.node = f"{attrs['tvm_custom']['name'] or 'a node without a name'} ({op_name})"
+        self.node = f"{attrs['tvm_custom']['name']} ({op_name})"
+        variable = not all(isinstance(value, tvm.ir.GenericConst) for value in inputs)
+        if op_name in PAIRWISE and variable:
+            operator = onnx_frontend._get_convert_map()[op_name]
+            return self.bb.normalize(operator._impl_dynamic(self.bb, inputs))
+        if op_name == "Pow":
+            base, exponent = (value.ty.dtype for value in inputs)
+            if base != exponent and str(base).startswith("float"):
+                cast = self.bb.normalize(relax.op.astype(inputs[1], base))
+                inputs = onnx_frontend.onnx_input([inputs[0], cast])
         return super()._convert_operator(op_name, inputs, attrs, opset)
+
+
+PAIRWISE = ("Max", "Mean", "Min", "Sum")
+"""Operators that TVM's importer stacks into one tensor and reduces, unless it is asked to take two
+by two, which fuses with the layers before."""
 
 
 def to_relax(model: onnx.ModelProto) -> tvm.ir.IRModule:

@@ -265,6 +265,18 @@ def test_the_importers_own_refusal_names_the_node():
         to_relax(import_model(model).model)
 
 
+@pytest.mark.parametrize("op", ["Sum", "Max", "Min", "Mean"])
+def test_sums_of_several_are_taken_two_by_two(op):
+    """Stacked into one tensor they would fuse with no layer."""
+    model = forms.after_conv([node(op, "a x a", "y")], [value("y", IMAGE)])
+    assert "stack" not in to_relax(import_model(model).model).script()
+
+
+def test_an_exponent_may_be_a_whole_number():
+    model = forms.after_conv([node("Pow", "a two", "y")], [value("y", IMAGE)], [constant("two", 2)])
+    to_relax(import_model(model).model)
+
+
 # --- inputs ------------------------------------------------------------------------------------
 
 
