@@ -14,8 +14,9 @@ from dgtl.core.records import best_trial
 from dgtl.measure.replay import SharedMeasurer
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
+from dgtl.tvm.workload.onnx_to_relax import blamed, one_line, quiet
 from dgtl.tvm.workload.sketches import ScheduleSpace, default_schedule
-from dgtl.tvm.workload.tasks import FusedFunction
+from dgtl.tvm.workload.tasks import FusedFunction, lower
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,25 @@ class Job:
     targets: Sequence[Target]
     sources: Sequence[SourceTask]
     options: MeasureOptions
+
+
+def lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
+    """The network as TVM has it.
+
+    Raises:
+        ValueError: it has an operator that TVM imports but cannot lower.
+    """
+    target = tvm.target.Target(hardware.target)
+    try:
+        with quiet():
+            return lower(workload.model, target)
+    except Exception as error:
+        if isinstance(error, ValueError):
+            raise  # it says which node
+        node = blamed(workload.model, lambda alone: lower(alone, target))
+        raise ValueError(
+            f"TVM cannot import this model: {f'{node}: ' if node else ''}{one_line(error)}"
+        ) from error
 
 
 def best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:

@@ -35,6 +35,7 @@ from dgtl.run.job import (
     best_schedules,
     build_network,
     check_against_reference,
+    lowered,
     shared,
 )
 from dgtl.run.start import RunContext, resolved, start
@@ -46,9 +47,8 @@ from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.measure.local import LocalMeasurer
 from dgtl.tvm.workload import networks
-from dgtl.tvm.workload.onnx_import import blamed, one_line, quiet
 from dgtl.tvm.workload.sketches import NoSpaceError, ScheduleSpace
-from dgtl.tvm.workload.tasks import FusedFunction, extract, lower
+from dgtl.tvm.workload.tasks import FusedFunction, extract
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dgtl.core.records import Hardware, Task
-    from dgtl.tvm.workload.onnx_import import Network
 
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
@@ -153,7 +152,7 @@ def _job(cfg: DictConfig) -> Job:
         workload = networks.of_config(cfg.workload)
         for text in (*remarks, *workload.remarks):
             progress.message(text)
-        network = _lowered(workload, hardware)
+        network = lowered(workload, hardware)
         functions = extract(network, hardware)
         targets = _targets(functions, hardware, progress)
         if not targets:
@@ -166,25 +165,6 @@ def _job(cfg: DictConfig) -> Job:
     options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
     return Job(hardware, workload, network, functions, wanted, sources, options)
-
-
-def _lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
-    """The network as TVM has it.
-
-    Raises:
-        ValueError: it has an operator that TVM imports but cannot lower.
-    """
-    target = tvm.target.Target(hardware.target)
-    try:
-        with quiet():
-            return lower(workload.model, target)
-    except Exception as error:
-        if isinstance(error, ValueError):
-            raise  # it says which node
-        node = blamed(workload.model, lambda alone: lower(alone, target))
-        raise ValueError(
-            f"TVM cannot import this model: {f'{node}: ' if node else ''}{one_line(error)}"
-        ) from error
 
 
 def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:

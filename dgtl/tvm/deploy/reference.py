@@ -20,7 +20,8 @@ from onnx import TensorProto, helper
 
 from dgtl.device.values import differences
 from dgtl.tvm.deploy.network import build, time_network
-from dgtl.tvm.workload.onnx_import import one_line
+from dgtl.tvm.workload.onnx_graph import title
+from dgtl.tvm.workload.onnx_to_relax import one_line
 from dgtl.tvm.workload.tasks import lower
 
 if TYPE_CHECKING:
@@ -201,5 +202,5 @@ def first_difference(network: Network, hardware: Hardware) -> str:
     makers = {name: node for node in network.model.graph.node for name in node.output}
     for name, e, a in zip(names, expected, timing.outputs, strict=True):
         if not compare_outputs([e], [a], tolerance(network.model)).ok:
-            return f"{makers[name].name or name} ({makers[name].op_type})"
+            return title(makers[name])
     return ""

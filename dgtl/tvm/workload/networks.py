@@ -130,5 +130,5 @@ def of_config(workload: Mapping[str, Any]) -> Network:
     Raises:
         ValueError: as of `load`.
     """
-    options = {name: workload.get(name) for name in ("path", "shapes", "inputs")}
-    return load(workload["name"], workload["seed"], **options)
+    later = {name: workload.get(name) for name in ("shapes", "inputs")}
+    return load(workload["name"], workload["seed"], workload["path"], **later)

@@ -234,6 +234,18 @@ class Pad(tvm_onnx.Pad):
         return relax.op.nn.pad(data, width, PAD_MODES[mode], value)
 
 
+class Pow(tvm_onnx.Pow):
+    """With an exponent of the base's type, as which ONNX lets it be of another."""
+
+    @classmethod
+    def _impl_v7(cls, bb, inputs, attr, params):
+        base, exponent = inputs[0], inputs[1]
+        if exponent.ty.dtype != base.ty.dtype and str(base.ty.dtype).startswith("float"):
+            cast = bb.normalize(relax.op.astype(exponent, base.ty.dtype))
+            inputs = tvm_onnx.onnx_input([base, cast])
+        return super()._impl_v7(bb, inputs, attr, params)
+
+
 class Tile(tvm_onnx.Tile):
     """By the operator of Relax where the repeats are known."""
 
@@ -265,6 +277,7 @@ CONVERTERS = {
     "LRN": LRN,
     "LpNormalization": LpNormalization,
     "Pad": Pad,
+    "Pow": Pow,
     "Tile": Tile,
     **{name: _pairwise(getattr(tvm_onnx, name)) for name in ("Max", "Min", "Sum", "Mean")},
 }

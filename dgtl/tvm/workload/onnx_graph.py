@@ -53,7 +53,7 @@ def reads(node: onnx.NodeProto) -> list[str]:
 
 def title(node: onnx.NodeProto) -> str:
     """Name of a node for people, with its operator."""
-    return f"{node.name or next(filter(None, node.output), 'a node')} ({node.op_type})"
+    return f"{node.name} ({node.op_type})"
 
 
 def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -85,7 +85,7 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with weights as initializers alone, and shapes that are known as weights.
 
     Weights may be listed among the inputs (all are in files before version 4 of the format), and
-    be nodes; what is an output too stays a node.
+    be nodes; what is an output too stays a node. Nodes without a name get that of their result.
     """
     inputs = graph_inputs(model)
     outputs = {output.name for output in model.graph.output}
@@ -104,6 +104,8 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     result.ir_version = max(result.ir_version, IR)
     del result.graph.input[:]
     result.graph.input.extend(inputs)
+    for node in result.graph.node:
+        node.name = node.name or next(filter(None, node.output), "")
     return result
 
 

@@ -16,7 +16,7 @@ from dgtl.core.layers import layer_shape
 from dgtl.core.records import Hardware, Task, shape_key
 from dgtl.tvm.workload.blocks import loops_of, main_block
 from dgtl.tvm.workload.layout import channels_last_layout
-from dgtl.tvm.workload.onnx_import import to_relax
+from dgtl.tvm.workload.onnx_to_relax import to_relax
 
 if TYPE_CHECKING:
     import onnx

@@ -15,9 +15,10 @@ from onnx_models import BOOL, FLOAT, IMAGE, INT64, constant, node, value, weight
 
 from dgtl.core.model_file import file_digest, read_model
 from dgtl.tvm.deploy.reference import compare_outputs, expected_outputs, run
-from dgtl.tvm.workload.onnx_import import import_model, to_relax
+from dgtl.tvm.workload.onnx_import import import_model
 from dgtl.tvm.workload.onnx_recurrent import unrolled
 from dgtl.tvm.workload.onnx_shapes import input_shapes
+from dgtl.tvm.workload.onnx_to_relax import to_relax
 
 HALF, DOUBLE = TensorProto.FLOAT16, TensorProto.DOUBLE
 
@@ -262,6 +263,18 @@ def test_the_importers_own_refusal_names_the_node():
     )
     with pytest.raises(ValueError, match=r"TVM cannot import this model: Einsum_y \(Einsum\): "):
         to_relax(import_model(model).model)
+
+
+@pytest.mark.parametrize("op", ["Sum", "Max", "Min", "Mean"])
+def test_sums_of_several_are_taken_two_by_two(op):
+    """Stacked into one tensor they would fuse with no layer."""
+    model = forms.after_conv([node(op, "a x a", "y")], [value("y", IMAGE)])
+    assert "stack" not in to_relax(import_model(model).model).script()
+
+
+def test_an_exponent_may_be_a_whole_number():
+    model = forms.after_conv([node("Pow", "a two", "y")], [value("y", IMAGE)], [constant("two", 2)])
+    to_relax(import_model(model).model)
 
 
 # --- inputs ------------------------------------------------------------------------------------

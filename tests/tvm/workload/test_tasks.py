@@ -130,5 +130,5 @@ def test_keys_are_the_same_in_every_process():
 def test_a_model_that_tvm_cannot_import_is_told(hardware):
     model = load("tiny", 0).model
     model.graph.node[0].op_type = "NoSuchOperator"
-    with pytest.raises(ValueError, match="TVM cannot import this model: conv0"):
+    with pytest.raises(ValueError, match=r"TVM cannot import this model: .*NoSuchOperator"):
         lower(model, tvm.target.Target(hardware.target))
