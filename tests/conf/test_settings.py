@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import functools
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import landscape
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from configurations import CONF, composed
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from dgtl.models.residual_gp.gp import ResidualGP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-CONF = Path(__file__).parents[2] / "conf"
 METHODS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 VARIANTS = [*((name, ()) for name in METHODS), ("dgp_paper", ("model/map=adam",))]
 
 
-@functools.cache
-def whole(name: str, groups: tuple[str, ...]) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", [f"model={name}", *groups])
-
-
-def composed(name: str, groups: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> Any:
-    """A method's configuration. Values are set behind Hydra, which takes a while to compose."""
-    cfg = copy.deepcopy(whole(name, groups))
-    cfg.merge_with_dotlist([f"model.{text}" for text in settings])
-    return cfg.model
+def configured(name: str, groups: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> Any:
+    """A method's configuration."""
+    return composed(f"model={name}", *groups, *(f"model.{text}" for text in settings)).model
 
 
 def leaves(model: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
@@ -51,7 +40,7 @@ def leaves(model: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize(("name", "overrides"), VARIANTS)
 def test_the_configuration_has_the_defaults_of_the_class(name, overrides):
-    model = composed(name, overrides)
+    model = configured(name, overrides)
     method = instantiate(model)
     defaults = get_class(model._target_)()
     if overrides:
@@ -151,7 +140,7 @@ is so long that every step of a toy finds something for it.)"""
 
 
 def settings_of(name: str, overrides: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    container: Any = OmegaConf.to_container(composed(name, overrides), resolve=True)
+    container: Any = OmegaConf.to_container(configured(name, overrides), resolve=True)
     for setting, value in leaves(container):
         if not {setting.split(".")[-1], f"{name}.{setting}"} & set(WITHOUT_EFFECT):
             yield setting, value
@@ -175,7 +164,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list]:
     def tried(
         name: str, groups: tuple[str, ...], settings: tuple[str, ...], learned: str
     ) -> list[tuple]:
-        method = instantiate(composed(name, groups, settings))
+        method = instantiate(configured(name, groups, settings))
         method.prepare(landscape.sources(150), cache / learned, seed=0)
         # Two plans of an agent are many; the others need a third.
         trials = landscape.run(method, 0, 80 if name == "chameleon" else 112, batch=32)
@@ -230,6 +219,6 @@ def test_every_setting_changes_a_trial_or_a_prediction(
     else:
         given_residual(monkeypatch)
     base = (*small, *GIVEN.get(f"{name}.{setting}", GIVEN.get(setting, ())))
-    value = OmegaConf.select(composed(name, overrides, base), setting)
+    value = OmegaConf.select(configured(name, overrides, base), setting)
     other = (*base, f"{setting}={changed(setting, value)}")
     assert outcome(name, overrides, base, learned) != outcome(name, overrides, other, learned)
