@@ -196,7 +196,8 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
 
 
 def test_a_live_preset_debugged_takes_seconds(tmp_path):
-    words = ["experiment=table1_smoke", "debug=default", "model=random"]
+    # One core: beside other tests, threads that wait for one another take long.
+    words = ["experiment=table1_smoke", "debug=default", "model=random", "hardware.num_cores=1"]
     command = [sys.executable, str(ROOT / "run.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
