@@ -102,7 +102,16 @@ class Agent:
     def __init__(self, n_knobs: int, rng: np.random.Generator, options: PPOOptions):
         self._rng = rng
         self._options = options
-        self._forward, self._update = compiled(n_knobs, options)
+        self._forward = compiled_forward(n_knobs, options.side_by_side)
+        self._update = compiled_update(
+            n_knobs,
+            minibatch=options.minibatch,
+            clip=options.clip,
+            entropy=options.entropy,
+            value=options.value,
+            learning_rate=options.learning_rate,
+            adam_epsilon=options.adam_epsilon,
+        )
         theta = initial(n_knobs, rng)
         # Parameters, Adam's first and second moments, and the number of steps taken.
         self._state = tuple(tf.constant(x, tf.float32) for x in (theta, 0 * theta, 0 * theta, 0.0))
@@ -189,16 +198,36 @@ def networks(n_knobs: int, theta: tf.Tensor, states: tf.Tensor) -> tuple[tf.Tens
 
 
 @functools.cache
-def compiled(n_knobs: int, options: PPOOptions) -> tuple[Callable, Callable]:
-    """The networks, and steps of Adam on PPO's loss, as compiled functions without state.
+def compiled_forward(n_knobs: int, walkers: int) -> Callable:
+    """The networks for states [walkers, K], as a compiled function without state.
 
     These networks are so small that TensorFlow's overhead per operation would be nine tenths of the
-    time, and its overhead per call half of the rest; so both are compiled as a whole, all steps of
-    a wave in one loop, for fixed shapes, and once for all agents of the same K.
+    time, and its overhead per call half of the rest; so they and Adam's steps are compiled as a
+    whole, for fixed shapes, and once for all agents that they are alike for.
     """
 
     def forward(theta: tf.Tensor, states: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return networks(n_knobs, theta, states)
+
+    signature = [_parameters(n_knobs), tf.TensorSpec([walkers, n_knobs], tf.float32)]
+    return tf.function(forward, input_signature=signature, autograph=False, jit_compile=True)
+
+
+@functools.cache
+def compiled_update(
+    n_knobs: int,
+    *,
+    minibatch: int,
+    clip: float,
+    entropy: float,
+    value: float,
+    learning_rate: float,
+    adam_epsilon: float,
+) -> Callable:
+    """Steps of Adam on PPO's loss, all those of a wave in one loop; see `compiled_forward`.
+
+    The keywords are `PPOOptions`'.
+    """
 
     def one_step(
         theta: tf.Tensor,
@@ -216,17 +245,17 @@ def compiled(n_knobs: int, options: PPOOptions) -> tuple[Callable, Callable]:
             log_policy, values = networks(n_knobs, theta, states)
             taken = tf.reduce_sum(log_policy * tf.one_hot(actions, ACTIONS), axis=2)
             ratio = tf.exp(taken) / probabilities
-            clipped = tf.clip_by_value(ratio, 1 - options.clip, 1 + options.clip)
+            clipped = tf.clip_by_value(ratio, 1 - clip, 1 + clip)
             gain = tf.minimum(ratio * advantages[:, None], clipped * advantages[:, None])
-            entropy = -tf.reduce_sum(tf.exp(log_policy) * log_policy, axis=2)
-            policy_gain = tf.reduce_sum(gain + options.entropy * entropy, axis=1)
-            loss = tf.reduce_mean(options.value * tf.square(values - returns) - policy_gain)
+            policy_entropy = -tf.reduce_sum(tf.exp(log_policy) * log_policy, axis=2)
+            policy_gain = tf.reduce_sum(gain + entropy * policy_entropy, axis=1)
+            loss = tf.reduce_mean(value * tf.square(values - returns) - policy_gain)
         gradient = tape.gradient(loss, theta)
         step += 1
         first = BETA_1 * first + (1 - BETA_1) * gradient
         second = BETA_2 * second + (1 - BETA_2) * gradient**2
-        rate = options.learning_rate * tf.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
-        theta -= rate * first / (tf.sqrt(second) + options.adam_epsilon)
+        rate = learning_rate * tf.sqrt(1 - BETA_2**step) / (1 - BETA_1**step)
+        theta -= rate * first / (tf.sqrt(second) + adam_epsilon)
         return theta, first, second, step
 
     def update(
@@ -245,15 +274,14 @@ def compiled(n_knobs: int, options: PPOOptions) -> tuple[Callable, Callable]:
             i += 1
         return theta, first, second, step
 
-    n_parameters = sum(int(np.prod(shape)) for shape in _shapes(n_knobs))
-    theta, scalar = tf.TensorSpec([n_parameters], tf.float32), tf.TensorSpec([], tf.float32)
-    batch = options.minibatch
-    matrix = tf.TensorSpec([None, batch, n_knobs], tf.float32)
-    actions = tf.TensorSpec([None, batch, n_knobs], tf.int32)
-    vector = tf.TensorSpec([None, batch], tf.float32)
-    walkers = tf.TensorSpec([options.side_by_side, n_knobs], tf.float32)
+    theta, scalar = _parameters(n_knobs), tf.TensorSpec([], tf.float32)
+    matrix = tf.TensorSpec([None, minibatch, n_knobs], tf.float32)
+    actions = tf.TensorSpec([None, minibatch, n_knobs], tf.int32)
+    vector = tf.TensorSpec([None, minibatch], tf.float32)
     signature = [theta, theta, theta, scalar, matrix, actions, matrix, vector, vector]
-    return (
-        tf.function(forward, input_signature=[theta, walkers], jit_compile=True),
-        tf.function(update, input_signature=signature, jit_compile=True),
-    )
+    return tf.function(update, input_signature=signature, jit_compile=True)
+
+
+def _parameters(n_knobs: int) -> tf.TensorSpec:
+    """Of all parameters as one vector [P]."""
+    return tf.TensorSpec([sum(int(np.prod(shape)) for shape in _shapes(n_knobs))], tf.float32)

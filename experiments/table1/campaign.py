@@ -7,6 +7,7 @@ they stopped.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 import signal
 import statistics
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 BUDGETS = ("smoke", "default", "paper")
+
+
+@functools.cache
+def resolved(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The configuration that run.py makes of these; composed once, which takes a while."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config: Any = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    return config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +63,7 @@ class Cell:
 
     def complete(self) -> bool:
         """Whether it has ended with the settings it would have now."""
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config: Any = OmegaConf.to_container(
-                compose("config", list(self.overrides)), resolve=True
-            )
-        return is_complete(self.folder, config)
+        return is_complete(self.folder, resolved(self.overrides))
 
     def command(self) -> list[str]:
         """What runs it."""

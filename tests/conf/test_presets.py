@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import toys
-from hydra import compose, initialize_config_dir
+from configurations import CONF, composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -28,7 +28,6 @@ from experiments.compare.searches import read_runs
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-CONF = ROOT / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 ABLATIONS = [name for name in PRESETS if name.startswith("ablate_")]
 WORDS = [f"experiment={name}" for name in PRESETS] + ["hparams_search=source_tasks"]
@@ -38,11 +37,6 @@ DEEP = [f"experiment={name}" for name in ABLATIONS if name != "ablate_features"]
 """Presets that train a deep GP."""
 N_ROWS = 12
 Job = tuple[str, ...]
-
-
-def composed(*overrides: str, hydra: bool = False) -> DictConfig:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=hydra)
 
 
 @functools.cache
@@ -202,7 +196,8 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
 
 
 def test_a_live_preset_debugged_takes_seconds(tmp_path):
-    words = ["experiment=table1_smoke", "debug=default", "model=random"]
+    # One core: beside other tests, threads that wait for one another take long.
+    words = ["experiment=table1_smoke", "debug=default", "model=random", "hardware.num_cores=1"]
     command = [sys.executable, str(ROOT / "run.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from hydra import compose, initialize_config_dir
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
 
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.results import metrics
@@ -23,7 +21,7 @@ from dgtl.results.summary import summarise
 from dgtl.tables.networks import NETWORKS
 from experiments.table1 import published
 from experiments.table1.__main__ import read_live, read_recorded, write
-from experiments.table1.campaign import BUDGETS, CONF, Cell, Preset, cells, run_cells, time_left
+from experiments.table1.campaign import BUDGETS, Cell, Preset, cells, resolved, run_cells, time_left
 from experiments.table1.latency import latency_ms, remeasure
 from experiments.table1.outcomes import Outcome, Search
 from experiments.table1.report import FIGURES, record
@@ -48,8 +46,7 @@ def searched(task, latencies_ms, seconds=1.0) -> SourceTask:
 
 def finish(cell: Cell, results, network_ms: float | None = None, *, complete: bool = True) -> None:
     """A cell's folder as its run leaves it."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = OmegaConf.to_container(compose("config", list(cell.overrides)), resolve=True)
+    config = resolved(cell.overrides)
     cell.folder.mkdir(parents=True, exist_ok=True)
     Origin.now("python run.py", cell.model, config).begin(cell.folder, fresh=False)
     with TrialLog(cell.folder / "trials.jsonl") as log:
@@ -109,25 +106,22 @@ def test_every_budget_composes(tmp_path, budget, replay):
 
 def test_the_paper_budget_is_the_papers(tmp_path):
     planned = cells("paper", networks=["resnet18"], root=tmp_path)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        settings = {cell.model: compose("config", list(cell.overrides)) for cell in planned}
-    assert settings["autotvm"].budget.trials == settings["random"].budget.trials == 1000
-    assert settings["autotvm"].model.early_stopping == 600
-    assert settings["dgp"].budget.trials is None
+    settings = {cell.model: resolved(cell.overrides) for cell in planned}
+    assert settings["autotvm"]["budget"]["trials"] == 1000
+    assert settings["random"]["budget"]["trials"] == 1000
+    assert settings["autotvm"]["model"]["early_stopping"] == 600
+    assert settings["dgp"]["budget"]["trials"] is None
 
 
 def test_what_the_command_line_says_wins_over_the_budget(tmp_path):
     (cell,) = campaign(tmp_path, models=["autotvm"], settings=["budget.trials=3"])
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        assert compose("config", list(cell.overrides)).budget.trials == 3
+    assert resolved(cell.overrides)["budget"]["trials"] == 3
 
 
 def test_cells_share_what_a_network_cost_only_if_asked_to(tmp_path):
     assert not any("share" in text for cell in campaign(tmp_path) for text in cell.overrides)
     for cell in campaign(tmp_path, share=True):
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            shared = compose("config", list(cell.overrides)).share
-        assert cell.folder.parents[1] == Path(shared)
+        assert cell.folder.parents[1] == Path(resolved(cell.overrides)["share"])
 
 
 def test_complete_cells_are_skipped_and_the_others_go_on(planned):

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
+from configurations import composed
 
 from dgtl.run.checks import check
 from dgtl.run.command import one_line
@@ -68,9 +68,7 @@ BEFORE = {
 
 
 def checked(tmp_path: Path, *overrides: str, folder: str = "out") -> None:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", [f"cache={tmp_path / 'models'}", *overrides])
-    check(cfg, tmp_path / folder)
+    check(composed(f"cache={tmp_path / 'models'}", *overrides), tmp_path / folder)
 
 
 @pytest.mark.parametrize("wrong", WRONG)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import toys
-from hydra import compose, initialize_config_dir
+from configurations import composed
 from offline_runs import only_run, values
 from omegaconf import OmegaConf
 
@@ -69,9 +69,7 @@ def arguments(table: Path, folder: Path, *overrides: str) -> list[str]:
 
 
 def run(table: Path, folder: Path, *overrides: str) -> Summary:
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", arguments(table, folder, *overrides))
-    return replay.run(cfg, folder)
+    return replay.run(composed(*arguments(table, folder, *overrides)), folder)
 
 
 def outcomes(folder: Path) -> list[Trial]:
@@ -142,11 +140,10 @@ def test_every_job_of_the_shipped_sweep_is_a_configuration():
     assert sweep["command"][-1] == "${args_no_hyphens}"
     values = [p.get("values", [p.get("value")]) for p in sweep["parameters"].values()]
     names = list(sweep["parameters"])
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for job in itertools.product(*values):
-            cfg = compose("config", [f"{n}={v}" for n, v in zip(names, job, strict=True)])
-            assert cfg.hardware.kind == "replay"
-            assert cfg.tracking.mode == "online"
+    for job in itertools.product(*values):
+        cfg = composed(*(f"{n}={v}" for n, v in zip(names, job, strict=True)))
+        assert cfg.hardware.kind == "replay"
+        assert cfg.tracking.mode == "online"
 
 
 def test_trials_are_the_recorded_ones_and_their_seconds_the_clock(table, tmp_path):
@@ -292,7 +289,6 @@ def test_what_cannot_be_replayed_is_said(override, message, table, tmp_path):
 
 
 def test_a_network_is_no_table(tmp_path):
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        cfg = compose("config", ["hardware=replay", "workload=tiny", "model=random"])
+    cfg = composed("hardware=replay", "workload=tiny", "model=random")
     with pytest.raises(ValueError, match="give workload=tables"):
         replay.run(cfg, tmp_path)

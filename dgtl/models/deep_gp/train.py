@@ -211,12 +211,15 @@ class _Adam:
         return [np.array(variable.numpy()) for variable in self._variables]
 
     def _compile(self) -> None:
-        """A fresh optimiser and objective: jitter is fixed when the objective is traced."""
+        """A fresh optimiser and objective: jitter is fixed when the objective is traced.
+
+        No condition in it depends on a tensor, so AutoGraph, which takes seconds, is left out.
+        """
         adam = tf_keras.optimizers.Adam(self._rate, jit_compile=False)
         adam.build(self._variables)
         jitter = self._jitter
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(autograph=False, reduce_retracing=True)
         def compiled(x: tf.Tensor, y: tf.Tensor, rows: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             config = dataclasses.replace(gpflow.config.config(), jitter=jitter)
             with gpflow.config.as_context(config), tf.GradientTape() as tape:

@@ -68,7 +68,8 @@ def fit_residual_gp(
     adam = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
     adam.build(variables)
 
-    @tf.function(reduce_retracing=True)
+    # No condition in it depends on a tensor: AutoGraph would take time for nothing.
+    @tf.function(autograph=False, reduce_retracing=True)
     def step(x: tf.Tensor, y: tf.Tensor, absent: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
             covariance = kernel(x) + offset

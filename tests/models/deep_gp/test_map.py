@@ -235,6 +235,12 @@ def test_impossible_priors_are_refused_by_name(prior, bad, message):
         prior(**bad)
 
 
+def test_everything_frozen_is_refused():
+    frozen = ("kernels", "inducing", "noise", "mean", "variational")
+    with pytest.raises(ValueError, match="nothing to tune"):
+        AdamMAP(frozen=frozen)
+
+
 def test_all_parts_but_one_may_be_frozen_and_tau_of_the_closed_form_may_be_nothing():
     parts = ("lower_layers", "kernels", "inducing", "noise", "mean")
     assert AdamMAP(frozen=parts).frozen == parts
