@@ -14,7 +14,7 @@ from dgtl.core.records import best_trial
 from dgtl.measure.replay import SharedMeasurer
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
-from dgtl.tvm.workload.onnx_to_relax import blamed, one_line, quiet
+from dgtl.tvm.workload.importer.to_relax import blamed, one_line, quiet
 from dgtl.tvm.workload.sketches import ScheduleSpace, default_schedule
 from dgtl.tvm.workload.tasks import FusedFunction, lower
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dgtl.features.problem import Problem
     from dgtl.measure.protocol import MeasureOptions, Measurer
     from dgtl.report.progress import Progress
-    from dgtl.tvm.workload.onnx_import import Network
+    from dgtl.tvm.workload.importer.model import Network
 
 Scheduled = tuple[FusedFunction, tvm.s_tir.Schedule, float]
 """A function, its schedule, and its latency [s]."""

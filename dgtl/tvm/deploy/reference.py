@@ -20,8 +20,8 @@ from onnx import TensorProto, helper
 
 from dgtl.device.values import differences
 from dgtl.tvm.deploy.network import build, time_network
-from dgtl.tvm.workload.onnx_graph import title
-from dgtl.tvm.workload.onnx_to_relax import one_line
+from dgtl.tvm.workload.importer.graph import title
+from dgtl.tvm.workload.importer.to_relax import one_line
 from dgtl.tvm.workload.tasks import lower
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.records import Hardware
-    from dgtl.tvm.workload.onnx_import import Network
+    from dgtl.tvm.workload.importer.model import Network
 
 TOLERANCE, COARSE_TOLERANCE = 1e-2, 1e-1
 """Relative error of an output from which a network counts as wrong: rounding differs in every

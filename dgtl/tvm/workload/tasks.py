@@ -15,8 +15,8 @@ from tvm_ffi import structural_hash
 from dgtl.core.layers import layer_shape
 from dgtl.core.records import Hardware, Task, shape_key
 from dgtl.tvm.workload.blocks import loops_of, main_block
+from dgtl.tvm.workload.importer.to_relax import to_relax
 from dgtl.tvm.workload.layout import channels_last_layout
-from dgtl.tvm.workload.onnx_to_relax import to_relax
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +45,7 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     Weights are marked as free in layout, so that a schedule may choose how they lie in memory.
 
     Args:
-        model: with fixed shapes, of operators that TVM has: see `dgtl.tvm.workload.onnx_import`.
+        model: with fixed shapes, of operators that TVM has: see `dgtl.tvm.workload.importer.model`.
         target: what for.
 
     Raises:

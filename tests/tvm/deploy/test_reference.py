@@ -15,7 +15,7 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.deploy.reference import compare_outputs, differences
-from dgtl.tvm.workload.onnx_import import import_model
+from dgtl.tvm.workload.importer.model import import_model
 
 HUGE = np.array([1.0, np.inf, -np.inf, np.nan], np.float32)
 

@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto
 from zoo import inputs
 
-from dgtl.tvm.workload.graph import Graph
 from dgtl.tvm.workload.networks import NETWORKS, Layer, load
+from dgtl.tvm.workload.networks.graph import Graph
 
 pytestmark = pytest.mark.slow
 

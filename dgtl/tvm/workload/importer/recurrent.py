@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.onnx_graph import OWN, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, opset_of, shapes, with_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

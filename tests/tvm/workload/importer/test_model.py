@@ -15,10 +15,10 @@ from onnx_models import BOOL, FLOAT, IMAGE, INT64, constant, node, value, weight
 
 from dgtl.core.model_file import file_digest, read_model
 from dgtl.tvm.deploy.reference import compare_outputs, expected_outputs, run
-from dgtl.tvm.workload.onnx_import import import_model
-from dgtl.tvm.workload.onnx_recurrent import unrolled
-from dgtl.tvm.workload.onnx_shapes import input_shapes
-from dgtl.tvm.workload.onnx_to_relax import to_relax
+from dgtl.tvm.workload.importer.model import import_model
+from dgtl.tvm.workload.importer.recurrent import unrolled
+from dgtl.tvm.workload.importer.shapes import input_shapes
+from dgtl.tvm.workload.importer.to_relax import to_relax
 
 HALF, DOUBLE = TensorProto.FLOAT16, TensorProto.DOUBLE
 

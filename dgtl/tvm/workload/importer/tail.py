@@ -7,7 +7,7 @@ import dataclasses
 import onnx
 from onnx import helper
 
-from dgtl.tvm.workload.onnx_graph import graph_inputs, reads, title
+from dgtl.tvm.workload.importer.graph import graph_inputs, reads, title
 
 OF_VALUES = {
     "NonZero",

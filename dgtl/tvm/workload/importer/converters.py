@@ -294,14 +294,16 @@ def _split_padding(total, larger_first):
     return begins + [n - b for n, b in zip(total, begins, strict=True)]
 
 
+def converter_map() -> dict[str, type]:
+    """Of every ONNX operator that can be imported its converter."""
+    return {**_theirs(), **CONVERTERS}
+
+
+_theirs = tvm_onnx._get_convert_map
+
+
 @contextlib.contextmanager
 def converters() -> Iterator[None]:
     """Within it TVM's importer uses these."""
-    theirs = tvm_onnx._get_convert_map
-
-    @functools.cache
-    def ours():
-        return {**theirs(), **CONVERTERS}
-
-    with mock.patch.object(tvm_onnx, "_get_convert_map", ours):
+    with mock.patch.object(tvm_onnx, "_get_convert_map", functools.cache(converter_map)):
         yield

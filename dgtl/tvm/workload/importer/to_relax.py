@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import onnx
 from tvm.relax.frontend.onnx import onnx_frontend
 
-from dgtl.tvm.workload.onnx_converters import converters
-from dgtl.tvm.workload.onnx_graph import opset_of, reads, title, with_nodes
+from dgtl.tvm.workload.importer.converters import converters
+from dgtl.tvm.workload.importer.graph import opset_of, reads, title, with_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,16 +15,16 @@ import onnx
 import onnxslim
 from onnx import inliner
 
-from dgtl.tvm.workload import onnx_rewrites
-from dgtl.tvm.workload.onnx_graph import (
+from dgtl.tvm.workload.importer import rewrites
+from dgtl.tvm.workload.importer.graph import (
     graph_inputs,
     normal_form,
     opset_of,
 )
-from dgtl.tvm.workload.onnx_inputs import read_inputs, seeded_inputs
-from dgtl.tvm.workload.onnx_shapes import fix_shapes, input_types
-from dgtl.tvm.workload.onnx_tail import cut_tail
-from dgtl.tvm.workload.onnx_to_relax import one_line, quiet
+from dgtl.tvm.workload.importer.inputs import read_inputs, seeded_inputs
+from dgtl.tvm.workload.importer.shapes import fix_shapes, input_types
+from dgtl.tvm.workload.importer.tail import cut_tail
+from dgtl.tvm.workload.importer.to_relax import one_line, quiet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def import_model(
 
     Args:
         model: any, its weights included.
-        shapes: as of `dgtl.tvm.workload.onnx_shapes.fix_shapes`.
+        shapes: as of `dgtl.tvm.workload.importer.shapes.fix_shapes`.
         inputs: npz file with an array for each input; None: seeded random values.
         seed: of the latter.
 
@@ -77,11 +77,11 @@ def import_model(
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
     original, remarks = fix_shapes(model, shapes)
     simple = _simplified(_newer(original, remarks), remarks)
-    written = onnx_rewrites.decomposed(simple)
+    written = rewrites.decomposed(simple)
     if written is not simple:
         simple = _simplified(written, remarks)
     prepared, tail = cut_tail(simple)
-    onnx_rewrites.check_operators(prepared)
+    rewrites.check_operators(prepared)
     if tail is not None:
         remarks.append(tail.remark)
     if values is None:
@@ -112,7 +112,7 @@ def _readable(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     try:
-        return onnx_rewrites.newer(model)
+        return rewrites.newer(model)
     except Exception as error:
         remarks.append(
             f"operators of set {opset_of(model)} are taken as they are, for ONNX cannot convert "

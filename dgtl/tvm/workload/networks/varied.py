@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from onnx import TensorProto
 
-from dgtl.tvm.workload.graph import Graph
+from dgtl.tvm.workload.networks.graph import Graph
 
 if TYPE_CHECKING:
     import onnx

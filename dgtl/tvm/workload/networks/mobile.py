@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dgtl.tvm.workload.graph import Activation, Graph
+from dgtl.tvm.workload.networks.graph import Activation, Graph
 
 if TYPE_CHECKING:
     import onnx

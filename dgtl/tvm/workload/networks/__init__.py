@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.model_file import read_model
-from dgtl.tvm.workload import classic, mobile, varied
-from dgtl.tvm.workload.graph import Graph
-from dgtl.tvm.workload.onnx_import import Network, import_model
+from dgtl.tvm.workload.importer.model import Network, import_model
+from dgtl.tvm.workload.networks import classic, mobile, varied
+from dgtl.tvm.workload.networks.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ def load(
     Args:
         name, path: what to read.
         seed: of the weights of the first, and of inputs that are drawn.
-        shapes: extents of the inputs, see `dgtl.tvm.workload.onnx_shapes.fix_shapes`.
+        shapes: extents of the inputs, see `dgtl.tvm.workload.importer.shapes.fix_shapes`.
         inputs: npz file with values for them; None: seeded random ones.
 
     Raises:

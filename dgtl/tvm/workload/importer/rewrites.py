@@ -1,7 +1,7 @@
 """Operators that TVM has not, or not in full, written out in others that it has.
 
 What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
-unrolled (`dgtl.tvm.workload.onnx_recurrent`).
+unrolled (`dgtl.tvm.workload.importer.recurrent`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import contextlib
 
 import onnx
 from onnx import helper, inliner, version_converter
-from tvm.relax.frontend.onnx import onnx_frontend
 
-from dgtl.tvm.workload import onnx_recurrent
-from dgtl.tvm.workload.onnx_graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer import recurrent
+from dgtl.tvm.workload.importer.converters import converter_map
+from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
 
 OPSET_AT_LEAST, OPSET = 13, 17
 """Models of an older operator set than the first are converted to the second: from 13 on axes are
@@ -56,7 +56,7 @@ def newer(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
-    written = _padded(onnx_recurrent.unrolled(model))
+    written = _padded(recurrent.unrolled(model))
     functions = {
         (node.domain, node.op_type)
         for node in written.graph.node
@@ -132,7 +132,7 @@ def known(node: onnx.NodeProto) -> bool:
     """Whether TVM has an operator for a node."""
     domain = "" if node.domain in OWN else node.domain
     return (
-        node.op_type in onnx_frontend._get_convert_map()
+        node.op_type in converter_map()
         and domain in DOMAINS.get(node.op_type, ("",))
         and not _incomplete(node)
     )

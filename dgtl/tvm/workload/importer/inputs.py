@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from dgtl.tvm.workload.onnx_graph import graph_inputs, shapes
-from dgtl.tvm.workload.onnx_shapes import input_shapes, input_types
+from dgtl.tvm.workload.importer.graph import graph_inputs, shapes
+from dgtl.tvm.workload.importer.shapes import input_shapes, input_types
 
 if TYPE_CHECKING:
     from pathlib import Path

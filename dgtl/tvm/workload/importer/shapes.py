@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto, helper
 
-from dgtl.tvm.workload.onnx_graph import graph_inputs, graphs
+from dgtl.tvm.workload.importer.graph import graph_inputs, graphs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,1 @@
+"""From an ONNX file as people have it to operators of Relax."""
