@@ -11,6 +11,7 @@ the others.
 
 from __future__ import annotations
 
+import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -73,8 +74,16 @@ class Rewriter(PyExprMutator):
             return known if len(known) == len(fields) else None
         if not isinstance(expr, relax.Call) or not isinstance(expr.op, tvm.ir.Op):
             return None
+        if expr.op.name in RESHAPES and (constant := self._constant(expr.args[0])) is not None:
+            return Stored(reshaped(constant, extents(expr)), identity(len(extents(expr))))
         rule = RULES.get(expr.op.name)
         return None if rule is None else rule(self, expr)
+
+    def _constant(self, expr: relax.Expr) -> tvm.ir.GenericConst | None:
+        value = self.stored(expr)
+        if value is None or not value.plain or not isinstance(value.expr, tvm.ir.GenericConst):
+            return None
+        return value.expr
 
     def _plain(self, value: Stored | list[Stored]) -> relax.Expr:
         if isinstance(value, list):
@@ -82,7 +91,16 @@ class Rewriter(PyExprMutator):
         return self.as_stored(value, identity(len(value.at)))
 
     def emit(self, expr: relax.Expr) -> relax.Expr:
-        """A variable for an expression."""
+        """A variable for an expression; a constant for a constant that is moved or reshaped.
+
+        TVM would build a kernel for each of these, of which a network has hundreds.
+        """
+        if isinstance(expr, relax.Call) and expr.args:
+            moved = expr.args[0]
+            if isinstance(moved, tvm.ir.GenericConst) and expr.op.name == "relax.permute_dims":
+                return transposed(moved, tuple(int(a) for a in expr.attrs.axes))
+            if isinstance(moved, tvm.ir.GenericConst) and expr.op.name == "relax.reshape":
+                return reshaped(moved, tuple(int(n) for n in expr.args[1].values))
         return self.builder_.emit(expr)
 
     def stored(self, expr: relax.Expr) -> Stored | None:
@@ -100,9 +118,9 @@ class Rewriter(PyExprMutator):
         if value.at == at:
             return value.expr
         order = tuple(value.at[a] for a in inverse(at))
+        if isinstance(value.expr, tvm.ir.GenericConst):
+            return transposed(value.expr, order)
         key = (value.expr, order)
-        if not isinstance(value.expr, relax.Var):
-            return self.emit(relax.op.permute_dims(value.expr, order))
         if key not in self._transposed:
             self._transposed[key] = self.emit(_moved(value.expr, order))
         return self._transposed[key]
@@ -115,3 +133,14 @@ def _moved(expr: relax.Expr, order: Axes) -> relax.Expr:
     if kept == sorted(kept):
         return relax.op.reshape(expr, tuple(shape[a] for a in order))
     return relax.op.permute_dims(expr, order)
+
+
+RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
+
+
+def transposed(constant: tvm.ir.GenericConst, order: Axes) -> tvm.ir.GenericConst:
+    return relax.const(np.ascontiguousarray(constant.value.numpy().transpose(order)))
+
+
+def reshaped(constant: tvm.ir.GenericConst, shape: tuple[int, ...]) -> tvm.ir.GenericConst:
+    return relax.const(constant.value.numpy().reshape(shape))

@@ -54,7 +54,6 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     mod = to_relax(model)
     passes = [
         T.DecomposeOpsForInference(),
-        T.FoldConstant(),
         channels_last_layout,
         T.FoldConstant(),
         T.LegalizeOps(),
