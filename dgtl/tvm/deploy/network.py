@@ -140,6 +140,39 @@ def time_network(
     return NetworkTiming(tuple(outputs), tuple(times))
 
 
+@dataclasses.dataclass(frozen=True)
+class FunctionTime:
+    """What one function of a network takes in a run: its calls, and their seconds together."""
+
+    name: str
+    calls: int
+    seconds: float
+
+
+def profile(
+    library: Path, hardware: Hardware, inputs: Mapping[str, NDArray[Any]], *, repeats: int
+) -> tuple[float, list[FunctionTime]]:
+    """Where a built network's time goes: its latency [s], and its functions, slowest first.
+
+    The functions are timed where they stand in the network, with the caches as they find them.
+    What the latency has beyond their sum is left to the runtime. Medians over the runs.
+    """
+    times, runs = run_alone(
+        hardware,
+        NETWORK_TIMEOUT_S,
+        workers.profile_network,
+        str(library),
+        list(inputs.values()),
+        repeats,
+        MeasureOptions.throttle_wait_s,
+    )
+    functions = [
+        FunctionTime(name, calls, statistics.median(run[name][1] for run in runs))
+        for name, (calls, _) in runs[0].items()
+    ]
+    return statistics.median(times), sorted(functions, key=lambda f: -f.seconds)
+
+
 def time_untuned(
     network: tvm.ir.IRModule,
     hardware: Hardware,

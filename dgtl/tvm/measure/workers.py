@@ -313,3 +313,37 @@ def time_network(
                 warm_s += _seconds(run)
         times.append(_seconds(run))
     return times, computed
+
+
+def profile_network(
+    library: str, inputs: list[np.ndarray], repeats: int, throttle_wait_s: float
+) -> tuple[list[float], list[dict[str, tuple[int, float]]]]:
+    """Run times [s] of a whole network, and of each run with the functions timed what they took.
+
+    Returns:
+        Run times without looking into them; for each run looked into, by function its calls and
+        their seconds.
+    """
+    times, _ = time_network(library, inputs, repeats, throttle_wait_s)
+    vm = relax.VirtualMachine(tvm.runtime.load_module(library), tvm.cpu())
+    arguments = [tvm.runtime.tensor(value) for value in inputs]
+    found: dict[str, tuple[int, float]] = {}
+    begin = 0.0
+
+    def look(_function, name, before, _result, *_arguments) -> int:
+        nonlocal begin
+        now = time.perf_counter()
+        if not before:
+            calls, seconds = found.get(name, (0, 0.0))
+            found[name] = (calls + 1, seconds + now - begin)
+        begin = time.perf_counter()
+        return 0
+
+    vm["main"](*arguments)
+    vm.set_instrument(look)
+    runs = []
+    for _ in range(repeats):
+        found.clear()
+        vm["main"](*arguments)
+        runs.append(dict(found))
+    return times, runs
