@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Array = np.ndarray[Any, Any]
 
@@ -79,7 +82,12 @@ NETWORK_WRONG_ABOVE = 0.1
 """The same for whole networks, of whatever type: who made the network may ask for less."""
 
 
-def wrong_above(dtype: str) -> float:
-    """Error from which a result of ``dtype`` counts as wrong."""
-    halves = np.dtype(dtype).kind == "f" and np.dtype(dtype).itemsize < 4
+def wrong_above(tensors: Sequence[tuple[Any, str]]) -> float:
+    """Error from which a result counts as wrong, by the types of all that goes in and out.
+
+    Args:
+        tensors: shape and dtype of every argument, the output included.
+    """
+    types = [np.dtype(dtype) for _, dtype in tensors]
+    halves = any(kind.kind == "f" and kind.itemsize < 4 for kind in types)
     return WRONG_ABOVE_IN_HALVES if halves else WRONG_ABOVE

@@ -60,7 +60,7 @@ def test_every_result_is_equal_to_itself(result):
 def test_an_output_that_was_never_written_is_wrong(dtype):
     expected = random_values(np.random.default_rng(0), (8, 50), dtype)
     assert expected.dtype == dtype
-    assert error_of(expected, unwritten(expected.shape, dtype)) > wrong_above(dtype)
+    assert error_of(expected, unwritten(expected.shape, dtype)) > wrong_above([((), dtype)])
 
 
 def test_whole_numbers_are_places_in_any_table_and_bytes_take_all_values():

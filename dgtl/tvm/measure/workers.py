@@ -234,11 +234,11 @@ def check(mod_file: str, target: str, config: str) -> tuple[float, float]:
     space = _space(mod_file, target)
     sch = space.schedule(space.space.parse(config))
     inputs, expected = _reference(space)
-    dtype = str(expected.dtype)
-    output = tvm.runtime.tensor(unwritten(expected.shape, dtype))
+    output = tvm.runtime.tensor(unwritten(expected.shape, str(expected.dtype)))
     arguments = [tvm.runtime.tensor(value) for value in inputs]
     tvm_build(sch.mod, target=space.target)["main"](*arguments, output)
-    return error_of(expected, output.numpy()), wrong_above(dtype)
+    tensors = _tensors(space.mod, remove_preproc=False)
+    return error_of(expected, output.numpy()), wrong_above(tensors)
 
 
 CHECKED = 4096

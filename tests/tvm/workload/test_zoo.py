@@ -1,6 +1,6 @@
 """Every network of the zoo is lowered with its layers found, fused and nowhere transposed between.
 
-`scripts/zoo.py` tunes each of them and compares it with ONNX Runtime; here are samples of that.
+`scripts/check_operators.py` tunes each of them and compares it with ONNX Runtime; here are samples of that.
 """
 
 from __future__ import annotations
