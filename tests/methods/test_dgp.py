@@ -1,13 +1,26 @@
-"""What `model=dgp` adds to the schedule: which candidates run together, and what they rest on."""
+"""What `model=dgp` adds to the schedule: which candidates run together, and what they rest on.
+
+What it and `model=dgp_paper` learn from, and with what settings, is told by stand-ins for models.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
+import landscape
 import numpy as np
 import pytest
 
+from dgtl.features.dataset import layers_of, source_data
+from dgtl.methods import dgp, dgp_paper
 from dgtl.methods.dgp import DGP
+from dgtl.methods.dgp_paper import PaperDGP
 from dgtl.methods.transfer import Observations
-from dgtl.models.stacked import TunedDGP
+from dgtl.models.deep_gp.map import ClosedFormMAP
+from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
+from dgtl.models.xgb import XGBModel
 from dgtl.search.acquisition import CANDIDATES
 
 N = 12
@@ -109,6 +122,9 @@ def test_more_candidates_are_seen_than_run_and_a_few_run_at_a_time_once_there_is
     method.source = Known(np.zeros(1), np.eye(1))
     assert (method.shortlist_size(5), method.subbatch_size(20)) == (CANDIDATES, 8)
     assert DGP(update_every=0).subbatch_size(20) == 20
+    for every, size in ((0, 20), (1, 1)):
+        method.update_every = every
+        assert method.subbatch_size(20) == size
 
 
 @pytest.mark.parametrize(
@@ -124,3 +140,178 @@ def test_more_candidates_are_seen_than_run_and_a_few_run_at_a_time_once_there_is
 def test_bad_options_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"dgp: {next(iter(bad))}"):
         DGP(**bad)
+
+
+# --- sources and targets ----------------------------------------------------------------------
+
+
+class Learner(StackedDGP):
+    """Remembers what it was fitted to; five columns wide."""
+
+    def fit(self, features, gflops, **how):
+        self.told = (features, gflops, how)
+
+    width = 5
+
+    def adapt(self, features, gflops):
+        self.adapted = (features, gflops)
+        return Known(np.zeros(1), np.eye(1))
+
+
+class Pooling(Known):
+    def averaged(self, trees, fraction):
+        return (self, trees, fraction)
+
+
+@pytest.fixture
+def learned(monkeypatch: pytest.MonkeyPatch) -> dict:
+    """What the cache was asked for; a model there took 2.5 s to learn."""
+    asked: dict = {}
+
+    def load_or_fit(cache, features, gflops, settings, fit):
+        asked.update(cache=cache, data=(features, gflops), settings=settings, model=fit())
+        return asked["model"], 2.5
+
+    monkeypatch.setattr(dgp, "StackedDGP", Learner)
+    monkeypatch.setattr(dgp, "load_or_fit", load_or_fit)
+    return asked
+
+
+def test_the_source_is_learned_from_all_trials_with_their_task_and_layer(learned) -> None:
+    sources = landscape.sources(40)
+    twice = [*sources, dataclasses.replace(sources[0], trials=sources[0].trials[:15])]
+    method = DGP(network=DGPConfig(steps=7), stack=StackConfig(folds=3))
+    tuned = method.fit_source(twice, Path("a cache"), 11)
+    features, gflops, owner = source_data(twice)
+    for found in (learned["data"], learned["model"].told[:2], method._source_trials):
+        np.testing.assert_array_equal(found[0], features)
+        np.testing.assert_array_equal(found[1], gflops)
+    how = learned["model"].told[2]
+    assert how["seed"] == 11
+    np.testing.assert_array_equal(how["task"], owner)
+    np.testing.assert_array_equal(how["layer"], layers_of(twice)[owner])
+    assert (learned["model"].network, learned["model"].stack) == (method.network, method.stack)
+    assert learned["cache"] == Path("a cache")
+    assert learned["settings"] == {
+        "network": dataclasses.asdict(method.network),
+        "stack": dataclasses.asdict(method.stack),
+        "seed": 11,
+    }
+    assert method.cached_training_s == 2.5
+    assert isinstance(tuned, TunedDGP)
+    assert [len(part) for part in learned["model"].adapted] == [0, 0]
+    assert learned["model"].adapted[0].shape == (0, 5)
+
+
+def test_a_target_is_tuned_to_and_averaged_with_trees_of_all_trials(learned, monkeypatch) -> None:
+    pooled: list = []
+
+    def pool(*told, **seed):
+        pooled.append((*told, seed))
+        return "trees"
+
+    monkeypatch.setattr(XGBModel, "pooled", pool)
+    method = DGP(pooled_target_weight=3.0, pooled_fraction=0.25)
+    method.source = method.fit_source(landscape.sources(40), Path("unused"), 0)
+    tuned = Pooling(np.zeros(1), np.eye(1))
+    monkeypatch.setattr(Learner, "adapt", lambda self, *trials: tuned)
+    x, gflops = numbered(4), np.arange(1.0, 5.0)
+    assert method.adapt(x, gflops, 9) == (tuned, "trees", 0.25)
+    ((trees, sources, target, weight, seed),) = pooled
+    assert trees is method.stack.trees
+    assert sources is method._source_trials
+    assert target[0] is x
+    assert target[1] is gflops
+    assert (weight, seed) == (3.0, {"seed": 9})
+    method.pooled_target_weight = 0.0
+    assert method.adapt(x, gflops, 9) is tuned
+
+
+@pytest.mark.parametrize("make", [DGP, PaperDGP])
+def test_without_a_source_the_network_learns_from_the_target_alone(make, monkeypatch) -> None:
+    told: list = []
+    monkeypatch.setattr(DeepGP, "of_target", lambda *a, **k: told.append((*a, k)) or "alone")
+    method, x, gflops = make(), numbered(4), np.ones(4)
+    assert method.adapt(x, gflops, 3) == "alone"
+    assert told == [(method.network, x, gflops, {"seed": 3})]
+
+
+def test_the_papers_source_is_a_deep_gp_that_is_tuned_by_its_map(monkeypatch) -> None:
+    asked: dict = {}
+
+    def load_or_fit(cache, features, gflops, settings, fit):
+        asked.update(cache=cache, settings=settings, data=(features, gflops))
+        return fit(), 1.5
+
+    monkeypatch.setattr(dgp_paper, "load_or_fit", load_or_fit)
+    monkeypatch.setattr(DeepGP, "fit", lambda self, *data, seed: asked.update(fit=(*data, seed)))
+    monkeypatch.setattr(DeepGP, "adapt", lambda self, *told, seed: (self, *told, seed))
+    method = PaperDGP(network=DGPConfig(steps=7), map=ClosedFormMAP(tau=0.4))
+    sources = landscape.sources(40)
+    method.source = method.fit_source(sources, Path("a cache"), 11)
+    assert method.source.config == method.network
+    features, gflops, _ = source_data(sources)
+    for found in (asked["data"], asked["fit"][:2]):
+        np.testing.assert_array_equal(found[0], features)
+        np.testing.assert_array_equal(found[1], gflops)
+    assert asked["fit"][2] == 11
+    assert asked["settings"] == {"network": dataclasses.asdict(method.network), "seed": 11}
+    assert asked["cache"] == Path("a cache")
+    assert method.cached_training_s == 1.5
+    x, ran = numbered(3), np.ones(3)
+    assert method.adapt(x, ran, 5) == (method.source, x, ran, method.map, 5)
+
+
+# --- where there is no choice -----------------------------------------------------------------
+
+
+def test_a_model_without_a_joint_prediction_runs_its_first_candidates() -> None:
+    class Plain:
+        def predict_mean(self, features):
+            return 2.0 * features[:, 0]
+
+    rows, log2 = selected(DGP(), Plain(), 3)
+    assert rows.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(log2, [0.0, 2.0, 4.0])
+
+
+def test_one_candidate_is_chosen_and_none_is_no_trouble() -> None:
+    model = Known(np.zeros(N), np.eye(N))
+    rng = np.random.default_rng(0)
+    for n in (0, 1):
+        rows, log2 = DGP().select_batch(model, numbered(n), 3, NOTHING, rng)
+        assert (rows.tolist(), len(log2)) == (list(range(n)), n)
+    assert len(model.observed) == 1
+
+
+def test_candidates_that_are_alike_keep_their_order() -> None:
+    rows, _ = selected(DGP(greedy_fraction=1.0), Known(np.repeat([1.0, 2.0], N // 2), np.eye(N)), N)
+    assert rows.tolist() == [*range(N // 2, N), *range(N // 2)]
+
+
+def test_what_q_ei_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list = []
+
+    def choose(*given, **first):
+        told.append((*given, first))
+        return np.array([1, 0])
+
+    monkeypatch.setattr(dgp, "greedy_qei", choose)
+    rng = np.random.default_rng(0)
+    covariance = np.cov(rng.normal(size=(N, 30)))
+    mean = rng.permutation(N).astype(float)
+    method = DGP(greedy_fraction=0.4, covariance_scale=0.5)
+    method.validity = Fails(3)
+    found = Observations(numbered(0), np.empty(0), 8.0)
+    rows, log2 = method.select_batch(Known(mean, covariance), numbered(), 6, found, rng)
+    order = np.argsort(-(mean + np.where(np.arange(N) == 3, -10.0, 0.0)))
+    means, covariances, runs, n, incumbent, own, first = told[0]
+    np.testing.assert_array_equal(means, mean[order])
+    np.testing.assert_array_equal(covariances, 0.5 * covariance[order][:, order])
+    np.testing.assert_array_equal(runs, np.where(order == 3, 2.0**-10, 1.0))
+    assert (n, incumbent, first) == (6, 3.0, {"first": 2})
+    assert own is rng
+    np.testing.assert_array_equal(rows, order[[1, 0]])
+    np.testing.assert_array_equal(log2, mean[rows])
+    method.select_batch(Known(mean, covariance), numbered(), 6, NOTHING, rng)
+    assert told[1][4] is None

@@ -217,14 +217,46 @@ def test_too_few_source_trials_teach_nothing(tmp_path) -> None:
     assert method.validity is not None
 
 
+def test_as_few_source_trials_as_teach_are_told_with_the_cache_and_the_seed(tmp_path) -> None:
+    told = []
+    method = InSubbatches()
+    method.fit_source = lambda *given: told.append(given) or AnyRanking()
+    method.cached_training_s = 9.0
+    sources = [toys.tuned(TASK, SPACE, 40, seed=0)]
+    ran = [trial for trial in sources[0].trials if trial.ok][: transfer.MIN_SOURCE_ROWS]
+    enough = [dataclasses.replace(sources[0], trials=tuple(ran))]
+    method.prepare(enough, tmp_path, seed=5)
+    assert told == [(enough, tmp_path, 5)]
+    assert method.cached_training_s == 0.0
+    method.prepare([dataclasses.replace(sources[0], trials=tuple(ran[1:]))], tmp_path, seed=5)
+    assert len(told) == 1
+    assert method.source is method.validity is None
+
+
+def test_which_configurations_run_is_learned_with_the_seed(tmp_path, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(transfer, "Validity", lambda *data, seed: told.append((*data, seed)))
+    method = InSubbatches()
+    sources = [toys.tuned(TASK, SPACE, 40, seed=0)]
+    method.prepare(sources, tmp_path, seed=5)
+    ((features, ok, seed),) = told
+    assert seed == 5
+    np.testing.assert_array_equal(ok, [trial.ok for trial in sources[0].trials])
+    assert len(features) == len(ok)
+
+
 def test_a_budget_that_is_not_the_plan_is_remarked() -> None:
     method = InSubbatches(tuning_set=10, final=6, rounds=2)
     assert method.planned_trials == 22
     assert method.remarks(22) == []
     (short,) = method.remarks(21)
     (long,) = method.remarks(23)
-    assert "ends before the plan" in short
-    assert "more than the plan" in long
+    plan = "a tuning set of 10 and 2 x 6 trials"
+    assert short == f"budget.trials=21 ends before the plan does: {plan}"
+    assert long == (
+        f"budget.trials=23 is more than the plan, {plan}: "
+        "budget.tuning_set, budget.final and budget.rounds make it longer"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +14,6 @@ from dgtl.models.residual_gp.gp import (
     ResidualGPConfig,
 )
 from dgtl.models.stacked import StackConfig, StackedDGP
-from dgtl.models.validity import Validity
 from dgtl.models.xgb import XGBConfig
 
 if TYPE_CHECKING:
@@ -95,55 +93,8 @@ def test_trials_of_a_task_lower_the_error_on_the_rest_of_it(stacked: StackedDGP)
     assert np.mean(after) < 0.5 * np.mean(before), (np.mean(after), np.mean(before))
 
 
-def test_out_of_fold_trees_have_not_seen_the_layer() -> None:
-    """Every layer has a level of its own that no feature tells but its number."""
-    layer = np.repeat(np.arange(8), 20)
-    x = np.column_stack([layer, np.random.default_rng(0).normal(size=160)]).astype(float)
-    level = np.array([0.0, 6.0] * 4)[layer]
-    model = StackedDGP(NETWORK, dataclasses.replace(STACK, folds=8))
-    trees, unseen = model._out_of_fold(x, 2**level, layer, np.random.SeedSequence(0), 0)
-    # Who had seen a layer would be right; neighbours in number are of the other level.
-    assert np.mean(np.abs(unseen - level)) > 2.0
-    assert len(trees) == 8
-
-
 def test_a_model_without_its_trees_is_refused(stacked: StackedDGP, tmp_path: Path) -> None:
     stacked.save(tmp_path)
     (tmp_path / "trees").rename(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="trees"):
         StackedDGP.load(tmp_path)
-
-
-def test_what_was_never_fitted_predicts_nothing() -> None:
-    with pytest.raises(RuntimeError, match="never fitted"):
-        StackedDGP(NETWORK, STACK).predict_mean(np.zeros((1, 3)))
-
-
-@pytest.mark.parametrize("bad", [{"folds": 1}, {"dgp_weight": 1.5}])
-def test_bad_stack_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(bad))):
-        dataclasses.replace(STACK, **bad)
-
-
-@pytest.mark.parametrize("sizes", [(64, 5), (64, 64, 5), (20,), (4, 4, 4, 4)])
-def test_sources_however_few_make_a_model(sizes: tuple[int, ...]) -> None:
-    """Every row is predicted by trees that were fitted to enough others."""
-    layer = np.repeat(np.arange(len(sizes)), sizes)
-    x = np.random.default_rng(0).normal(size=(len(layer), 3))
-    model = StackedDGP(NETWORK, dataclasses.replace(STACK, folds=5))
-    _, unseen = model._out_of_fold(x, 2 ** x[:, 0], layer, np.random.SeedSequence(0), 0)
-    assert np.isfinite(unseen).all()
-
-
-def test_validity_learns_what_fails() -> None:
-    x = np.random.default_rng(0).uniform(size=(600, 3))
-    ok = x[:, 1] < 0.7
-    learned = Validity(x[:400], ok[:400], seed=0)
-    assert np.mean((learned.probability(x[400:]) > 0.5) == ok[400:]) > 0.95
-    assert learned.penalty(x[400:])[~ok[400:]].max() < learned.penalty(x[400:])[ok[400:]].max()
-
-
-def test_rare_failures_teach_nothing() -> None:
-    x = np.random.default_rng(0).uniform(size=(400, 2))
-    ok = np.arange(400) != 7
-    np.testing.assert_array_equal(Validity(x, ok, seed=0).penalty(x), 0.0)

@@ -42,6 +42,12 @@ def test_what_cannot_beat_the_best_so_far_gives_way_to_what_may() -> None:
     assert choose([1.0, -3.0], covariance, 1) == [0]
 
 
+def test_gains_are_over_the_best_so_far_in_gflops() -> None:
+    """A sure gain of 2^-1.9 - 2^-2 = 0.02, or one of 1 - 2^-2 with one chance in ten."""
+    found = choose([-1.9, 0.0], np.zeros((2, 2)), 1, p_feasible=[1.0, 0.1], incumbent=-2.0)
+    assert found.tolist() == [1]
+
+
 def test_what_is_chosen_already_counts() -> None:
     """The first candidate is taken, so that its twin waits."""
     covariance = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

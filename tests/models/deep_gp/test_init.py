@@ -98,9 +98,9 @@ def test_shapes_and_values_are_those_that_training_starts_from(seed):
         d, r = inputs[i], widths[i]
         assert layer.inducing.shape == (5, d)
         assert layer.mean_a.shape == (d, r)
-        np.testing.assert_array_equal(layer.lengthscales, np.full(d, d**0.5))
+        np.testing.assert_array_equal(layer.lengthscales, np.full(d, d**0.5), strict=True)
         np.testing.assert_array_equal(layer.q_mu, np.zeros((5, r)))
-        np.testing.assert_array_equal(layer.mean_b, np.zeros(r))
+        np.testing.assert_array_equal(layer.mean_b, np.zeros(r), strict=True)
         assert layer.variance == (1.0 if last else 0.1)
         scale = 1.0 if last else 1e-5**0.5
         np.testing.assert_allclose(layer.q_sqrt, np.repeat(scale * np.eye(5)[None], r, axis=0))
