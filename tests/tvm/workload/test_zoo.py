@@ -1,13 +1,14 @@
 """Every network of the zoo is lowered with its layers found, fused and nowhere transposed between.
 
-`scripts/check_operators.py` tunes each of them and compares it with ONNX Runtime; here are samples of that.
+`scripts/check_operators.py` tries schedules of each and compares it with ONNX Runtime; here are
+samples of that.
 """
 
 from __future__ import annotations
 
 import collections
+from typing import TYPE_CHECKING
 
-import numpy as np
 import onnxruntime
 import pytest
 import tvm
@@ -19,6 +20,9 @@ from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.tasks import extract, lower
+
+if TYPE_CHECKING:
+    import numpy as np
 
 pytestmark = pytest.mark.slow
 
