@@ -15,8 +15,28 @@ The rooms, from the ground up; each imports only those above it in this list:
     tvm           all that needs TVM: workloads, measuring, deployment
     methods       ways to tune: the loop, the paper's stages
     run           one run, put together
+    front         the command `dgtl`, and what is below
+
+    network = dgtl.tune("model.onnx", seconds=60)
+    y = network(x)
+    network.save("model_tuned")
+    network = dgtl.load("model_tuned")
 
 Importing this package imports none of TensorFlow, TVM, W&B and Hydra.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dgtl.front.api import Tuned, load, tune
+
 __version__ = "0.1.0"
+__all__ = ["Tuned", "__version__", "load", "tune"]
+
+
+def __getattr__(name: str) -> Any:
+    """What a user calls, once it is asked for."""
+    if name in ("Tuned", "load", "tune"):
+        return getattr(importlib.import_module("dgtl.front.api"), name)
+    raise AttributeError(f"module 'dgtl' has no attribute {name!r}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,15 @@ class History:
         else:
             raise ValueError(f"unknown record type '{record['type']}'")
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Everything as records for JSON, which `add` takes back; verdicts are in their trials."""
+        for provenance in self.provenances.values():
+            yield provenance.to_json()
+        for source in self:
+            yield {**source.task.to_json(), "space": source.space.to_json()}
+            for trial in source.trials:
+                yield trial.to_json()
+
     def __iter__(self) -> Iterator[SourceTask]:
         """Every task with at least one trial."""
         for key, trials in self._trials.items():
@@ -238,14 +248,26 @@ class TrialLog:
 
 def pack(source: Path, target: Path) -> None:
     """Compresses a history file, e.g. for shipping; times rounded to five digits."""
+    write_records((record for _, record in _read_lines(source)), target)
+
+
+def write_records(records: Iterable[dict[str, Any]], target: Path) -> None:
+    """Writes a history file, compressed where its name ends in ``.xz``; times to five digits.
+
+    It appears under its name only when it is complete.
+    """
     lines = []
-    for _, record in _read_lines(source):
+    for record in records:
         if record["type"] == "trial":
             record = {k: _rounded(v) for k, v in record.items()}
         lines.append(json.dumps(record, separators=(",", ":")))
     target.parent.mkdir(parents=True, exist_ok=True)
-    with lzma.open(target, "wt", encoding="utf-8", preset=9 | lzma.PRESET_EXTREME) as file:
-        file.write("\n".join(lines) + "\n")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
+    content = ("\n".join(lines) + "\n").encode()
+    if target.suffix == ".xz":
+        content = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
+    partial.write_bytes(content)
+    partial.rename(target)
 
 
 def _rounded(value: Any) -> Any:

@@ -27,6 +27,9 @@ SCHEMA = 1
 CHECK = "check"
 """`Trial.stage` of the verdicts that a numerical check of a finished search adds."""
 
+KNOWN = "known"
+"""`Trial.stage` of trials that were measured before the run, which cost it no time."""
+
 
 class Status(enum.StrEnum):
     """How a trial ended. A failure is a value: it costs its time and is kept."""
@@ -141,6 +144,11 @@ class Task:
     def constant_bytes(self) -> int:
         """Size of the weights that one run reads."""
         return sum(math.prod(a.shape) * a.item_bytes for a in self.accesses if a.constant)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all that the main block reads and writes in one run."""
+        return sum(math.prod(a.shape) * a.item_bytes for a in self.accesses)
 
     def gflops(self, latency_s: float) -> float:
         """Throughput [GFLOPS] of a run of ``latency_s`` seconds."""

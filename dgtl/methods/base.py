@@ -55,6 +55,15 @@ class PredictingTuner(Tuner, Protocol):
     predicted_gflops: NDArray[np.float64]
 
 
+@runtime_checkable
+class KnowingTuner(Tuner, Protocol):
+    """A tuner that takes up what was tried of its task before."""
+
+    def know(self, trials: Sequence[Trial]) -> None:
+        """Trials of the task from before, ahead of the first `ask`; none is proposed again."""
+        ...
+
+
 class Method(abc.ABC):
     """A way to tune, as named by ``model=``.
 
@@ -83,6 +92,14 @@ class Method(abc.ABC):
             cache: folder for models that further runs may load.
             seed: of this preparation.
         """
+
+    def learn_further(self, sources: Sequence[SourceTask]) -> None:
+        """After `prepare`: takes up more tasks at once, without pre-training anew.
+
+        Raises:
+            ValueError: the method cannot.
+        """
+        raise ValueError(f"history.local is not for the method {self.name}: choose model=dgp")
 
     def prepare_timed(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> float:
         """Prepares; the seconds of pre-training, whether it was done here or loaded."""

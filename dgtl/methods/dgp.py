@@ -9,7 +9,7 @@ docs/decisions: the deep GP is stacked on boosted trees, tuned to the target in 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from dgtl.features.dataset import layers_of, source_data
 from dgtl.methods.transfer import Transfer
 from dgtl.models.cache import load_or_fit
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
+from dgtl.models.ready import load_ready
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
 from dgtl.search.acquisition import CANDIDATES, greedy_qei
@@ -81,15 +82,33 @@ class DGP(Transfer):
             model.fit(features, gflops, seed=seed, task=owner, layer=layer)
             return model
 
-        settings = {
+        settings = self.learning_settings(seed)
+        ready = load_ready(sources, settings)
+        if ready is None:
+            ready = load_or_fit(cache, features, gflops, settings, fit)
+        model, self.cached_training_s = ready
+        assert isinstance(model, StackedDGP)
+        self._stacked, self._source_trials = model, (features, gflops)
+        return model.adapt(np.empty((0, model.width)), np.empty(0))
+
+    def learning_settings(self, seed: int) -> dict[str, Any]:
+        """What decides the model of given sources, for its name."""
+        return {
             "network": dataclasses.asdict(self.network),
             "stack": dataclasses.asdict(self.stack),
             "seed": seed,
         }
-        model, self.cached_training_s = load_or_fit(cache, features, gflops, settings, fit)
-        assert isinstance(model, StackedDGP)
-        self._stacked, self._source_trials = model, (features, gflops)
-        return model.adapt(np.empty((0, model.width)), np.empty(0))
+
+    def learn_further(self, sources: Sequence[SourceTask]) -> None:
+        """The trees that are fitted for every search see the sources too; nothing else does."""
+        if self.source is None or not any(source.ok_trials for source in sources):
+            return
+        features, gflops, _ = source_data(sources)
+        known = self._source_trials
+        self._source_trials = (
+            np.concatenate([known[0], features]),
+            np.concatenate([known[1], gflops]),
+        )
 
     def adapt(
         self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int

@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from dgtl.methods.base import PredictingTuner, Tuner
+from dgtl.methods.base import KnowingTuner, PredictingTuner, Tuner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,15 +24,22 @@ class Budget:
     Args:
         trials: per task.
         batch: configurations measured at once.
+        seconds: wall clock of the search of all tasks; None: as long as the trials take.
     """
 
     trials: int
     batch: int = 64
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name in ("trials", "batch"):
+            value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"budget.{name}={value}: must be a whole number, at least 1")
+        if self.seconds is not None and not (
+            isinstance(self.seconds, int | float) and 0 < self.seconds < math.inf
+        ):
+            raise ValueError(f"budget.seconds={self.seconds}: must be a positive number")
 
 
 def tune(
@@ -43,6 +50,8 @@ def tune(
     *,
     recorded: Mapping[str, Trial] | None = None,
     on_trial: Callable[[Trial], None] | None = None,
+    known: Sequence[Trial] = (),
+    over: Callable[[], bool] = lambda: False,
 ) -> list[Trial]:
     """Runs one tuner on one task until the budget is spent or the tuner is done.
 
@@ -55,13 +64,23 @@ def tune(
             instead of measuring again, so that the same tuner with the same seed goes on where it
             stopped.
         on_trial: called with every newly measured trial at once: the place to keep it.
+        known: trials of the task from before, which the tuner learns from and does not propose.
+        over: asked before each batch whether the time is over.
 
     Returns:
-        All trials in the order of proposal.
+        All trials in the order of proposal, without those known before.
+
+    Raises:
+        ValueError: trials are known to a tuner that cannot learn from them.
     """
     recorded = recorded or {}
     trials: list[Trial] = []
-    while len(trials) < budget.trials:
+    best_known_s = min((trial.latency_s for trial in known), default=math.inf)
+    if known:
+        if not isinstance(tuner, KnowingTuner):
+            raise ValueError("history.local: this method cannot take up trials from before")
+        tuner.know(known)
+    while len(trials) < budget.trials and not over():
         begin = time.perf_counter()
         configs = tuner.ask(min(budget.batch, budget.trials - len(trials)))
         if len(configs) == 0:
@@ -81,7 +100,7 @@ def tune(
                 on_trial(keep(trial))
 
         missing = [key for key in keys if key not in recorded]
-        best_s = min((trial.latency_s for trial in trials), default=math.inf)
+        best_s = min([best_known_s, *(trial.latency_s for trial in trials)])
         measured = measurer.measure(problem.task, missing, best_s=best_s, on_trial=on_measured)
         found = {key: keep(trial) for key, trial in zip(missing, measured, strict=True)}
         batch = [recorded[key] if key in recorded else found[key] for key in keys]

@@ -232,23 +232,32 @@ class TransferTuner:
     def tell(self, trials: Sequence[Trial]) -> None:
         self._trials += trials
 
+    def know(self, trials: Sequence[Trial]) -> None:
+        """Trials from before: what they taught need not be in the tuning set."""
+        self._trials += trials
+        tried = {trial.config for trial in trials}
+        keys = self._problem.space.keys(self._initial_set)
+        self._initial_set = self._initial_set[[key not in tried for key in keys]]
+
     def _stages(self) -> Iterator[Batch]:
         """Every batch in turn; each is asked for when all trials before it have been told."""
-        yield self._tuning_set()
+        n = self._method.tuning_set - sum(trial.ok for trial in self._trials)
+        if n > 0:
+            yield self._tuning_set(n)
         for number in range(1, self._method.rounds + 1):
             self.stage = f"search_{number}"
             yield from self._search()
 
-    def _tuning_set(self) -> Batch:
-        """Stage 2: which of the initial set to run.
+    def _tuning_set(self, n: int) -> Batch:
+        """Stage 2: which ``n`` of the initial set to run.
 
         All at once: a tuning set is there to teach the model, not to win.
         """
         method, source = self._method, self._method.source
         if source is None or method.tuning_set_by == "random":
-            return Batch.unpredicted(self._initial_set[: method.tuning_set])
-        candidates = self._ranked(source)[: method.shortlist_size(method.tuning_set)]
-        batch, _ = self._selected(source, candidates, method.tuning_set, since=0)
+            return Batch.unpredicted(self._initial_set[:n])
+        candidates = self._ranked(source)[: method.shortlist_size(n)]
+        batch, _ = self._selected(source, candidates, n, since=0)
         return batch
 
     def _search(self) -> Iterator[Batch]:

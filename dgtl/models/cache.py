@@ -47,11 +47,16 @@ def load_or_fit(
     """
     path = folder / f"dgp-{fingerprint(features, gflops, settings)}"
     if path.exists():
-        return load_model(path), float(json.loads((path / _SECONDS).read_text())["seconds"])
+        return load_model(path), learning_seconds(path)
     begin = time.perf_counter()
     model = fit()
     keep(model, path, time.perf_counter() - begin)
     return model, 0.0
+
+
+def learning_seconds(folder: Path) -> float:
+    """Seconds that a kept model took to learn."""
+    return float(json.loads((folder / _SECONDS).read_text())["seconds"])
 
 
 def fingerprint(

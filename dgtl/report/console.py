@@ -23,6 +23,7 @@ OUTPUTS = {
     "best": "best schedules, a MetaSchedule database",
     "model.so": "the network, built",
     "tail.onnx": "what comes after it, for ONNX Runtime",
+    "card.json": "what it takes, gives and needs; dgtl.load(FOLDER) runs it",
     "curves_trials.png": "best so far over trials",
     "curves_search.png": "best so far over search time",
     "wandb": "the W&B run",
@@ -50,6 +51,13 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
     console = console or Console(highlight=False)
     console.print(_task_table(summary, console.width))
     console.print(_network_table(summary))
+    for task in summary.untuned:
+        why = "no trial was made" if task.trials == 0 else f"none of its {task.trials} trials ran"
+        console.print(
+            f"  {task.title} runs by the default schedule: {why}", markup=False, soft_wrap=True
+        )
+    if summary.untuned:
+        console.print()
     console.print(f"Results in {folder}", markup=False, soft_wrap=True)
     found = {name: what for name, what in OUTPUTS.items() if (folder / name).exists()}
     width = max((len(name) for name in found), default=0)

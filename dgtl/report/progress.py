@@ -76,6 +76,7 @@ class Progress:
         self._trials, self._failed = 0, 0
         self._best: float | None = None
         self._task_begin = self._begin
+        self._share_s: float | None = None
         self._ended: list[tuple[Planned, float]] = []  # with the seconds that each took
         self._last_line = self._begin
 
@@ -113,11 +114,12 @@ class Progress:
         self._end_task()
         self._plan, self._index = tasks, 0
 
-    def task(self, index: int) -> None:
+    def task(self, index: int, seconds: float | None = None) -> None:
         """The tuning of a task begins.
 
         Args:
             index: its place in the plan, from 1.
+            seconds: that it has, of which those after it have as many each; None: no limit.
         """
         self._end_task()
         task = self._plan[index - 1]
@@ -125,10 +127,12 @@ class Progress:
         self._trials, self._failed = 0, 0
         self._best = None
         self._task_begin = self._last_line = self._clock()
+        self._share_s = seconds
         if task.trials == 0:
             self.message(f"task {index}/{len(self._plan)} {task.title}: nothing left to try")
         elif self._live is None:
-            self.message(f"{self._where(task)}: at most {task.trials} trials{self._left()}")
+            most = f"at most {task.trials} trials" if seconds is None else duration(seconds)
+            self.message(f"{self._where(task)}: {most}{self._left()}")
         self._refresh()
 
     def trial(self, trial: Trial, gflops: float | None) -> None:
@@ -153,6 +157,9 @@ class Progress:
         task = self._task
         if task is None:
             return None
+        if self._share_s is not None:
+            later_s = self._share_s * (len(self._plan) - self._index)
+            return later_s + max(self._share_s - self._spent_s, 0.0)
         # What an earlier run left of a task is no measure of a whole one.
         ended = [(p.trials * p.loops, s) for p, s in self._ended if 2 * p.trials >= task.trials]
         if not ended:
@@ -161,6 +168,11 @@ class Progress:
         to_come = max(task.trials - self._trials, 0) * task.loops
         to_come += sum(p.trials * p.loops for p in self._plan[self._index :])
         return seconds / work * to_come
+
+    @property
+    def _spent_s(self) -> float:
+        """Since the task at hand began [s]."""
+        return self._clock() - self._task_begin
 
     def _left(self) -> str:
         return "" if self.left_s is None else f", {duration(self.left_s)} left"
@@ -188,7 +200,11 @@ class Progress:
     def _standing(self, task: Planned) -> str:
         best = "no valid trial yet" if self._best is None else f"best {self._best:.1f} GFLOPS"
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._where(task)}: {self._trials}/{task.trials} trials, {best}{failed}"
+        return f"{self._where(task)}: {self._count(task)}, {best}{failed}"
+
+    def _count(self, task: Planned) -> str:
+        most = "" if self._share_s is not None else f"/{task.trials}"
+        return f"{self._trials}{most} trials"
 
     def _render(self) -> RenderableType:
         """The live display, at most 80 columns: stage and task, then a bar for each and for all."""
@@ -202,14 +218,17 @@ class Progress:
             best = Text(f"best {self._best:.1f} GFLOPS", style="bold green")
         if self._failed:
             best.append(f"  {self._failed} failed", style="yellow")
-        done = self._index - 1 + self._trials / task.trials
+        share = self._trials / task.trials
+        if self._share_s is not None:
+            share = min(self._spent_s / self._share_s, 1.0) if self._share_s > 0 else 1.0
+        done = self._index - 1 + share
         grid = Table.grid(padding=(0, 2))
         for justify in ("left", "left", "right", "left"):
             grid.add_column(no_wrap=True, justify=justify)
         grid.add_row(
             "this task",
-            ProgressBar(total=task.trials, completed=self._trials, width=14),
-            f"{self._trials}/{task.trials} trials",
+            ProgressBar(total=1.0, completed=share, width=14),
+            self._count(task),
             best,
         )
         grid.add_row(

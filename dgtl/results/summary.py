@@ -100,6 +100,11 @@ class Summary:
         return _ratio(self.untuned_latency_ms, self.latency_ms)
 
     @property
+    def untuned(self) -> tuple[TaskSummary, ...]:
+        """The tasks of which no trial ran: they run by the default schedule."""
+        return tuple(task for task in self.tasks if task.best_latency_us is None)
+
+    @property
     def network_over_tasks(self) -> float | None:
         """Latency of the network over the sum of its tasks.
 

@@ -36,8 +36,8 @@ WHOLE = {
 }
 """Settings that are whole numbers, and the least that they may be."""
 
-FLAGS = ("fresh", "deploy.untuned")
-PATHS = ("history.path", "history.import", "share")
+FLAGS = ("fresh", "deploy.untuned", "deploy.allow_untuned", "history.own_layers")
+PATHS = ("history.path", "history.import", "history.local", "share")
 """Files and folders that are read."""
 
 
@@ -66,6 +66,11 @@ def check(cfg: DictConfig, folder: Path) -> None:
         raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
     if cfg.measure.where not in ("local", "folder"):
         raise ValueError(f"measure.where={cfg.measure.where}: choose local or folder")
+    live = cfg.hardware.kind == "llvm" and cfg.measure.where == "local"
+    if cfg.budget.seconds is not None and not live:
+        raise ValueError(
+            f"budget.seconds={cfg.budget.seconds}: only where this CPU is tuned for and measures"
+        )
     check_mode(cfg.tracking.mode)
     pattern_matcher(cfg.workload.get("tasks"))
     method: Method = instantiate(cfg.model)

@@ -12,6 +12,9 @@ import tvm
 from dgtl.core.history import History
 from dgtl.core.records import best_trial
 from dgtl.measure.replay import SharedMeasurer
+from dgtl.results.card import Card, Value
+from dgtl.results.run_folder import Origin
+from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.workload.importer.to_relax import blamed, one_line, quiet
@@ -25,7 +28,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from dgtl.core.history import SourceTask
-    from dgtl.core.records import Hardware
+    from dgtl.core.local_history import LocalHistory
+    from dgtl.core.records import Hardware, Trial
     from dgtl.features.problem import Problem
     from dgtl.measure.protocol import MeasureOptions, Measurer
     from dgtl.report.progress import Progress
@@ -57,6 +61,7 @@ class Job:
         targets: those to tune.
         sources: tasks to learn from.
         options: how candidates are measured.
+        local: trials of this machine, to be learned from without pre-training.
     """
 
     hardware: Hardware
@@ -66,6 +71,17 @@ class Job:
     targets: Sequence[Target]
     sources: Sequence[SourceTask]
     options: MeasureOptions
+    local: LocalHistory
+
+    def known(self) -> dict[str, tuple[Trial, ...]]:
+        """What was tried of the targets before, by task key, where spaces are as they were."""
+        local = {source.task.key: source for source in self.local.sources}
+        return {
+            problem.task.key: source.trials
+            for problem in (target.problem for target in self.targets)
+            if (source := local.get(problem.task.key)) is not None
+            and source.space.to_json() == problem.space.to_json()
+        }
 
 
 def lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
@@ -129,7 +145,7 @@ def check_against_reference(
     outputs: Sequence[NDArray[Any]],
     hardware: Hardware,
     progress: Progress,
-) -> None:
+) -> reference.Agreement | None:
     """Compares outputs of a network that TVM built with those of ONNX Runtime.
 
     Args:
@@ -139,6 +155,9 @@ def check_against_reference(
         hardware: this machine's CPU.
         progress: is told how far they agree, or why that is not known.
 
+    Returns:
+        How far they agree; None where that is not known.
+
     Raises:
         ValueError: they differ; with the layer where that begins.
     """
@@ -146,7 +165,7 @@ def check_against_reference(
         found = reference.compare(job.workload, outputs)
     except reference.UnknownError as error:
         progress.message(f"ONNX Runtime does not run the network, to compare with: {error}")
-        return
+        return None
     if not found.ok:
         begins = reference.first_difference(job.workload, hardware)
         raise ValueError(
@@ -154,6 +173,39 @@ def check_against_reference(
             + (f", beginning at {begins}" if begins else "")
         )
     progress.message(f"{which} network and ONNX Runtime agree: {found}")
+    return found
+
+
+def write_card(
+    job: Job,
+    folder: Path,
+    results: Sequence[SourceTask],
+    untuned: deploy.NetworkTiming | None,
+    tuned: deploy.NetworkTiming,
+    agreement: reference.Agreement | None,
+) -> None:
+    """Writes ``card.json``: what ``model.so`` takes, gives and needs, and how it was made."""
+    names = [output.name for output in job.workload.model.graph.output]
+    last = job.workload.model if job.workload.tail is None else job.workload.tail
+    origin = Origin.read(folder)
+    assert origin is not None, "a run says how it was begun"
+    Card(
+        inputs=tuple(Value.of(name, value) for name, value in job.workload.inputs.items()),
+        outputs=tuple(Value.of(*each) for each in zip(names, tuned.outputs, strict=True)),
+        results=tuple(output.name for output in last.graph.output),
+        hardware=job.hardware.name,
+        target=job.hardware.target,
+        num_cores=job.hardware.num_cores,
+        cpu_features=machine.cpu_features(),
+        versions=machine.runtime_versions(),
+        relative_error=None if agreement is None else agreement.relative_error,
+        untuned_latency_ms=None if untuned is None else untuned.latency_ms,
+        latency_ms=tuned.latency_ms,
+        search_s=sum(trial.search_s for result in results for trial in result.trials),
+        trials=sum(len(result.trials) for result in results),
+        command=origin.command,
+        date=origin.date,
+    ).write(folder)
 
 
 def shared(cfg: DictConfig, measurer: Measurer) -> Measurer:

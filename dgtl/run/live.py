@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dgtl.autotvm_logs.importer import import_logs
 from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
+from dgtl.core.local_history import LocalHistory
 from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
@@ -37,6 +38,7 @@ from dgtl.run.job import (
     check_against_reference,
     lowered,
     shared,
+    write_card,
 )
 from dgtl.run.start import RunContext, resolved, start
 from dgtl.run.tuning import Tuning, verify_best
@@ -57,6 +59,9 @@ if TYPE_CHECKING:
 
     from dgtl.core.records import Hardware, Task
 
+UNTUNED = 2
+"""Exit code of a run with a layer of which no trial ran, see ``deploy.allow_untuned``."""
+
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
 
@@ -69,8 +74,10 @@ def main(cfg: DictConfig) -> None:
         check(cfg, folder)
         if not cfg.fresh and is_complete(folder, resolved(cfg)):
             print(f"already complete: {folder} (fresh=true runs it again)")
-        else:
-            runner(cfg, folder)
+            return
+        summary = runner(cfg, folder)
+        if runner is run and summary.untuned and not cfg.deploy.allow_untuned:
+            sys.exit(UNTUNED)
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
     except (ValueError, HistoryError) as error:
@@ -112,6 +119,9 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             else "no trials to learn from: random tuning sets instead of chosen ones"
         )
         pretrain_s = context.method.prepare_timed(job.sources, Path(cfg.cache), int(cfg.seed))
+        if job.local.sources:
+            progress.message(f"{job.local.n_trials} trials of this machine beside them")
+            context.method.learn_further(job.local.of_kind(job.hardware))
         if cfg.measure.where == "folder" or job.hardware.kind == "cuda":
             results, untuned, tuned = by_visits(cfg, job, context, progress)
         else:
@@ -159,12 +169,15 @@ def _job(cfg: DictConfig) -> Job:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
         progress.stage("read history")
         sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+        local = LocalHistory.read(Path(cfg.history.local)) if cfg.history.local else LocalHistory()
+        for text in local.remarks:
+            progress.message(text)
     flush_mb = cfg.measure.cache_flush_mb
     flush_mb = _constants_mb(targets) if flush_mb is None else flush_mb
     settings = {name: value for name, value in cfg.measure.items() if name != "where"}
     options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
-    return Job(hardware, workload, network, functions, wanted, sources, options)
+    return Job(hardware, workload, network, functions, wanted, sources, options, local)
 
 
 def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
@@ -192,7 +205,7 @@ def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -
         log.provenance(source)
         modules = {t.problem.task.key: t.function.mod for t in job.targets}
         with LocalMeasurer(job.hardware, modules, job.options) as measurer:
-            tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer))
+            tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer), job.known())
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
             progress.stage("check schedules")
@@ -251,11 +264,12 @@ def _deployed(
     )
     if untuned is not None:
         tolerance = reference.tolerance(job.workload.model)
-        found = reference.compare_outputs(untuned.outputs, tuned.outputs, tolerance)
-        if not found.ok:
-            raise ValueError(f"the tuned network is wrong: {found}")
-        progress.message(f"tuned and untuned network agree: {found}")
-    check_against_reference("tuned", job, tuned.outputs, job.hardware, progress)
+        same = reference.compare_outputs(untuned.outputs, tuned.outputs, tolerance)
+        if not same.ok:
+            raise ValueError(f"the tuned network is wrong: {same}")
+        progress.message(f"tuned and untuned network agree: {same}")
+    found = check_against_reference("tuned", job, tuned.outputs, job.hardware, progress)
+    write_card(job, folder, results, untuned, tuned, found)
     return tuned
 
 
@@ -304,7 +318,7 @@ def _sources(
     any_hardware = cfg.history.hardware == "any"
     shipped = cfg.history.path is None
     history = History.read(SHIPPED if shipped else Path(cfg.history.path))
-    shapes = {task.shape_key for task in tasks}
+    shapes = set() if cfg.history.own_layers else {task.shape_key for task in tasks}
     try:
         sources = history.sources(hardware, shapes, any_hardware=any_hardware)
     except HistoryError as error:

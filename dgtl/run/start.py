@@ -9,6 +9,7 @@ import dataclasses
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -21,8 +22,6 @@ from dgtl.results.run_folder import Origin, changed
 from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from dgtl.methods.base import Method
 
 
@@ -96,7 +95,7 @@ def budget_of(cfg: DictConfig, method: Method) -> Budget:
     trials = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
     if trials is None:
         trials = cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final
-    return Budget(trials, cfg.budget.batch)
+    return Budget(trials, cfg.budget.batch, cfg.budget.seconds)
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
@@ -109,4 +108,6 @@ def _command() -> str:
     """What makes this run again: of a sweep, the one job."""
     if HydraConfig.initialized():
         return shlex.join(["python", "run.py", *HydraConfig.get().overrides.task])
+    if Path(sys.argv[0]).name == "dgtl":
+        return shlex.join(["dgtl", *sys.argv[1:]])
     return shlex.join(["python", *sys.orig_argv[1:]])

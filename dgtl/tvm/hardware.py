@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import tvm
 
+import dgtl
 from dgtl.core import gpus
 from dgtl.core.records import Hardware
 from dgtl.tvm import cuda
@@ -31,7 +33,7 @@ def detect(num_cores: int | None = None) -> Hardware:
         raise ValueError(f"hardware.num_cores={cores}: this machine offers 1 to {available}")
     mcpu = tvm.target.codegen.llvm_get_system_cpu()
     target = json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": cores})
-    return Hardware(f"{_cpu_model()}-{mcpu}", target, cores)
+    return Hardware(cpu_name(), target, cores)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +117,33 @@ def versions() -> dict[str, str]:
     """Versions that a measurement depends on."""
     llvm = tvm.target.codegen.llvm_version_major()
     return {"tvm": tvm.__version__, "llvm": str(llvm)}
+
+
+def runtime_versions() -> dict[str, str]:
+    """Versions that a built network depends on where it is loaded."""
+    return {
+        "dgtl": dgtl.__version__,
+        "tvm": tvm.__version__,
+        "tvm_ffi": importlib.metadata.version("apache-tvm-ffi"),
+    }
+
+
+VECTOR = re.compile(r"(avx|amx|sse|fma|f16c|bmi|vaes|gfni|vpclmul|asimd|sve|fp16|bf16|i8mm)")
+"""What compiled kernels may need of a processor, by the names that Linux gives it."""
+
+
+def cpu_features() -> tuple[str, ...]:
+    """Features of this processor that kernels built for it may use, as Linux calls them."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text() if path.exists() else ""
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.+)", text, flags=re.MULTILINE)
+    names = match.group(1).split() if match else []
+    return tuple(sorted(name for name in names if VECTOR.match(name)))
+
+
+def cpu_name() -> str:
+    """Name of this processor, as `detect` has it."""
+    return f"{_cpu_model()}-{tvm.target.codegen.llvm_get_system_cpu()}"
 
 
 def _cpu_model() -> str:

@@ -1,0 +1,1 @@
+"""The front door: the command `dgtl`, and what `import dgtl` offers."""
