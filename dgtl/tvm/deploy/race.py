@@ -43,13 +43,13 @@ class Contender:
         name: of the contender.
         pool: its process.
         turns: how many it takes.
-        times_s: of all its runs that count [s].
+        by_turn: for each turn, the times of its runs that count [s].
     """
 
     name: str
     pool: concurrent.futures.ProcessPoolExecutor
     turns: int
-    times_s: list[float] = dataclasses.field(default_factory=list)
+    by_turn: list[list[float]] = dataclasses.field(default_factory=list)
 
     @classmethod
     def start(cls, name: str, turns: int, initializer: Callable, *arguments: object) -> Contender:
@@ -64,6 +64,11 @@ class Contender:
     ) -> Contender:
         """A network that `deploy.network.build` built, run on these inputs with so many threads."""
         return cls.start(name, turns, _start_tvm, str(library), inputs, cores)
+
+    @property
+    def times_s(self) -> list[float]:
+        """Of all its runs that count [s]."""
+        return [time_s for turn in self.by_turn for time_s in turn]
 
     @property
     def latency_ms(self) -> float:
@@ -90,7 +95,7 @@ def race(contenders: Sequence[Contender], rounds: int) -> None:
                 contender = contenders[(number + i) % len(contenders)]
                 if number < contender.turns:
                     time.sleep(PAUSE_S)
-                    contender.times_s += contender.pool.submit(_turn).result()
+                    contender.by_turn.append(contender.pool.submit(_turn).result())
 
 
 def pin(cores: int) -> None:
