@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "run": "core device features measure search results autotvm_logs models tables report tracking "
     "tvm methods",
     "front": "core autotvm_logs results tvm run",
-    "experiments": "core device features measure results models tables report tvm methods run front",
+    "experiments": "core device features measure results models tables report tvm methods run "
+    "front",
 }
 """For every room, the rooms that it may import beside itself."""
 

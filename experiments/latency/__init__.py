@@ -1,1 +1,1 @@
-"""The methods that searched the same recorded tables, compared: `python -m experiments.compare`."""
+"""Latencies of networks by several systems, in turns: `python -m experiments.latency`."""

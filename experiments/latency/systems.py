@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dgtl.core.records import Hardware
     from dgtl.tvm.workload.importer.model import Network
 
+Entry = tuple[Contender, float]
+"""A system with a network, and the seconds that its search took."""
+
 UNTUNED_TURNS = 3
 """The untuned network takes a hundred times as long and is no close race."""
 
@@ -35,9 +38,7 @@ class MissingError(Exception):
     """A system that is not installed, or that does not take the network; in one line."""
 
 
-def untuned(
-    folder: Path, network: Network, hardware: Hardware, args: Any
-) -> tuple[Contender, float]:
+def untuned(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """TVM without any schedule."""
     library = folder / "untuned.so"
     lowered = lower(network.model, tvm.target.Target(hardware.target))
@@ -46,7 +47,7 @@ def untuned(
     return Contender.of_library("untuned", UNTUNED_TURNS, library, network.inputs, cores), 0.0
 
 
-def dgtl(folder: Path, network: Network, hardware: Hardware, args: Any) -> tuple[Contender, float]:
+def dgtl(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """`dgtl.tune` for so many seconds."""
     out = folder / "dgtl"
     if not (out / "card.json").exists():
@@ -62,9 +63,7 @@ def dgtl(folder: Path, network: Network, hardware: Hardware, args: Any) -> tuple
     return Contender.of_library("dgtl", args.rounds, library, network.inputs, cores), args.seconds
 
 
-def metaschedule(
-    folder: Path, network: Network, hardware: Hardware, args: Any
-) -> tuple[Contender, float]:
+def metaschedule(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """TVM's own pipeline of tuning, as it comes, for so many trials."""
     library, took = folder / "metaschedule.so", folder / "metaschedule.seconds"
     target = tvm.target.Target(hardware.target)
@@ -84,16 +83,12 @@ def metaschedule(
     return contender, float(took.read_text())
 
 
-def onnxruntime(
-    folder: Path, network: Network, hardware: Hardware, args: Any
-) -> tuple[Contender, float]:
+def onnxruntime(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """ONNX Runtime as it comes, but for the threads."""
     return _onnxruntime("onnxruntime", folder, network, hardware, args.rounds, spin=True), 0.0
 
 
-def onnxruntime_patient(
-    folder: Path, network: Network, hardware: Hardware, args: Any
-) -> tuple[Contender, float]:
+def onnxruntime_patient(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """ONNX Runtime whose threads sleep while they have nothing to do."""
     name = "onnxruntime_patient"
     return _onnxruntime(name, folder, network, hardware, args.rounds, spin=False), 0.0
@@ -121,7 +116,7 @@ def _start_onnxruntime(model: str, inputs: dict[str, np.ndarray], cores: int, sp
     race.enter(lambda: session.run(None, inputs)[0])
 
 
-def torch(folder: Path, network: Network, hardware: Hardware, args: Any) -> tuple[Contender, float]:
+def torch(folder: Path, network: Network, hardware: Hardware, args: Any) -> Entry:
     """PyTorch's compiler, on what onnx2torch makes of the network.
 
     Raises:
@@ -154,8 +149,8 @@ def _start_torch(model: str, inputs: dict[str, np.ndarray], cores: int) -> None:
     race.enter(run)
 
 
-SYSTEMS: dict[str, Callable[..., tuple[Contender, float]]] = {
+SYSTEMS: dict[str, Callable[..., Entry]] = {
     system.__name__: system
     for system in (untuned, dgtl, metaschedule, onnxruntime, onnxruntime_patient, torch)
 }
-"""By name: makes the contender of a network, and says the seconds that its search took."""
+"""By name: each makes a network run by it."""
