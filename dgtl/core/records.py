@@ -100,7 +100,7 @@ class Task:
     Args:
         key: identity in the history: same key, same computation on the same hardware.
         name: how the workload calls it.
-        kind: ``conv2d``, ``depthwise_conv2d`` or ``dense``.
+        kind: ``conv2d``, ``depthwise_conv2d``, ``dense``...: `dgtl.core.layers.LayerShape.kind`.
         axes: loops of the main block, outermost first.
         accesses: buffers of the main block, inputs first, output last.
         flops: floating-point operations of one run.

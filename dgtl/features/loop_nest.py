@@ -140,7 +140,7 @@ class FeatureMap:
         columns["intensity"] = math.log2(task.flops / sum(bytes_of))
         steps = [c for row in task.accesses[0].strides for c in row if c > 0]
         columns["stride"] = math.log2(max(steps))
-        columns["depthwise"] = float(task.kind == "depthwise_conv2d")
+        columns["depthwise"] = float(task.kind.startswith("depthwise"))
         columns["padded"] = float(self._location is not None)
         columns["cores"] = math.log2(task.hardware.num_cores)
         return columns

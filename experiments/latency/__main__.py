@@ -19,17 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import tvm
 
 from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import race
 from dgtl.tvm.workload import networks
-from dgtl.tvm.workload.tasks import extract, lower
-from experiments.latency.systems import SYSTEMS, MissingError
+from experiments.latency.systems import SYSTEMS, MissingError, flops
 
 if TYPE_CHECKING:
-    from dgtl.core.records import Hardware
     from dgtl.tvm.deploy.race import Contender
     from dgtl.tvm.workload.importer.model import Network
 
@@ -97,7 +94,7 @@ def compare(model: str, chosen: list[str], args: Any) -> dict[str, dict[str, flo
             f", median {row['median_ms']:.3f}"
         )
     if args.peak is not None:
-        least_ms = _flops(network, hardware) / args.peak / 1e6
+        least_ms = flops(network, hardware) / args.peak / 1e6
         print(f"  {'arithmetic limit':20s} {least_ms:9.3f} ms")
     return found
 
@@ -145,12 +142,6 @@ def _figures(contender: Contender) -> dict[str, float]:
         "high_ms": float(high) * 1e3,
     }
     return {name: round(value, 4) for name, value in figures.items()}
-
-
-def _flops(network: Network, hardware: Hardware) -> float:
-    """Operations of all layers of a network."""
-    functions = extract(lower(network.model, tvm.target.Target(hardware.target)), hardware)
-    return sum(f.weight * f.task.flops for f in functions if f.task is not None)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import race
 from dgtl.tvm.deploy.race import Contender
 from dgtl.tvm.workload.importer.to_relax import quiet
-from dgtl.tvm.workload.tasks import lower
+from dgtl.tvm.workload.tasks import extract, lower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,3 +154,9 @@ SYSTEMS: dict[str, Callable[..., Entry]] = {
     for system in (untuned, dgtl, metaschedule, onnxruntime, onnxruntime_patient, torch)
 }
 """By name: each makes a network run by it."""
+
+
+def flops(network: Network, hardware: Hardware) -> float:
+    """Operations of all layers of a network."""
+    functions = extract(lower(network.model, tvm.target.Target(hardware.target)), hardware)
+    return sum(f.weight * f.task.flops for f in functions if f.task is not None)

@@ -80,7 +80,12 @@ def import_model(
     written = rewrites.decomposed(simple)
     if written is not simple:
         simple = _simplified(written, remarks)
-    prepared, tail = cut_tail(simple)
+    try:
+        prepared, tail = cut_tail(simple)
+    except ValueError:
+        # Shapes may be unknown since an operator is: that is then what to say.
+        rewrites.check_operators(simple)
+        raise
     rewrites.check_operators(prepared)
     if tail is not None:
         remarks.append(tail.remark)
