@@ -3,9 +3,9 @@
     python scripts/check_docs.py
     python scripts/check_docs.py --fast         # starts no process: seconds
 
-Commands are the lines of code blocks that start with python, make, git, pip or wandb. A line with
-``run.py`` is composed by Hydra with its settings, every choice of a sweep once; nothing is run, but
-a wrong name of a setting, model or preset is an error. Another script or module parses its
+Commands are the lines of code blocks that start with python, dgtl, make, git, pip or wandb. A line
+with ``run.py`` is composed by Hydra with its settings, every choice of a sweep once; nothing is
+run, but a wrong name of a setting, model or preset is an error. Another script or module parses its
 arguments and stops there (``--fast``: its file is there and knows the options). What writes nothing
 but documents is run in a temporary copy. Links and paths of the repository must lead somewhere.
 
@@ -28,7 +28,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 ROOT = Path(__file__).parents[1]
-STARTS = ("python ", "make", "git ", "pip ", "wandb ")
+STARTS = ("python ", "dgtl ", "make", "git ", "pip ", "wandb ")
 PLACEHOLDERS = {"model=NAME": "model=random", "model=NAME,dgp": "model=random,dgp"}
 RUNS = ("experiments.readme", "experiments.results_page")
 """Modules without arguments, which are run in a copy of the repository."""
@@ -172,6 +172,8 @@ def check(command: str, *, fast: bool) -> str:
     words = shlex.split(command)
     if words[0] == "python":
         return python(words, fast=fast)
+    if words[0] == "dgtl":
+        return python(["python", "-m", "dgtl.front.cli", *words[1:]], fast=fast)
     if words[0] == "make":
         targets = [word for word in words[1:] if "=" not in word]
         known = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -167,6 +168,7 @@ def tune(
             else than ONNX Runtime; one line says what to do.
         KeyboardInterrupt: before anything was found.
     """
+    wait_passively()
     from dgtl.front.tuning import tuned_into
 
     kept = tempfile.TemporaryDirectory(prefix="dgtl-tuned-")
@@ -183,6 +185,15 @@ def tune(
     )
     tuned_into(options)
     return Tuned(options.out, kept=kept)
+
+
+def wait_passively() -> None:
+    """Before XGBoost is imported: its threads sleep where they wait.
+
+    Those that spin take the cores from whoever has work: beside other programs the trees of a
+    search took 12 seconds of two cores instead of 5.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def load(folder: str | Path) -> Tuned:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dgtl
-from dgtl.front.api import SECONDS
+from dgtl.front.api import SECONDS, wait_passively
 from dgtl.front.options import Options, in_options
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def _tune(args: argparse.Namespace) -> int:
     )
     if not options.model.is_file():
         raise ValueError(f"{options.model}: no such file")
+    wait_passively()
     from dgtl.front.tuning import tuned_into
 
     summary = tuned_into(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -66,11 +67,12 @@ def take_in(path: Path) -> str:
 
 
 def _read(path: Path) -> History:
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder")
     try:
-        return History.read(path)
-    except HistoryError as not_ours:
-        if not path.exists():
-            raise
+        with warnings.catch_warnings(action="error"):  # a damaged end: no history, or not all of it
+            return History.read(path)
+    except (HistoryError, UserWarning) as not_ours:
         try:
             return History.of(import_logs([path]).sources)
         except ValueError as not_theirs:

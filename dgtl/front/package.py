@@ -193,7 +193,7 @@ def _input_lines(number: int, value: Value) -> list[str]:
     c_type, one = C_TYPES[value.dtype]
     shape = ", ".join(map(str, value.shape))
     return [
-        f"Tensor x{number} = Tensor::FromNDAlloc(  // {value.name}",
+        f"Tensor x{number} = Tensor::FromNDAlloc(  // {value.name!r}",
         f'    Memory(), {{{shape}}}, StringToDLDataType("{value.dtype}"), {{kDLCPU, 0}});',
         f"std::fill_n(static_cast<{c_type}*>(x{number}.data_ptr()), x{number}.numel(), "
         f"{c_type}({one}));",

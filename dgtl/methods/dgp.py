@@ -100,11 +100,23 @@ class DGP(Transfer):
         }
 
     def learn_further(self, sources: Sequence[SourceTask]) -> None:
-        """The trees that are fitted for every search see the sources too; nothing else does."""
-        if self.source is None or not any(source.ok_trials for source in sources):
+        """Trees of the sources of old and new choose the tuning set with the model of the old.
+
+        The trees that are fitted for every search see the new ones too. The deep GP does not:
+        training it takes minutes.
+        """
+        if (
+            not isinstance(self.source, TunedDGP)
+            or self.pooled_target_weight == 0.0
+            or not any(source.ok_trials for source in sources)
+        ):
             return
         features, gflops, _ = source_data(sources)
         known = self._source_trials
+        trees = XGBModel.pooled(
+            self.stack.trees, known, (features, gflops), self.pooled_target_weight, seed=0
+        )
+        self.source = self.source.averaged(trees, self.pooled_fraction)
         self._source_trials = (
             np.concatenate([known[0], features]),
             np.concatenate([known[1], gflops]),

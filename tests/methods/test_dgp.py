@@ -11,6 +11,7 @@ from pathlib import Path
 import landscape
 import numpy as np
 import pytest
+import toys
 
 from dgtl.features.dataset import layers_of, source_data
 from dgtl.methods import dgp, dgp_paper
@@ -36,6 +37,10 @@ class Known(TunedDGP):
 
     def predict_mean(self, features):
         return self.means[np.asarray(features)[:, 0].astype(int)]
+
+    def averaged(self, trees, pooled_fraction):
+        self.trees, self.fraction = trees, pooled_fraction
+        return self
 
     def joint(self, features, observed=None):
         self.observed.append(observed)
@@ -315,3 +320,35 @@ def test_what_q_ei_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(log2, mean[rows])
     method.select_batch(Known(mean, covariance), numbered(), 6, NOTHING, rng)
     assert told[1][4] is None
+
+
+def test_what_is_learned_further_is_in_the_trees_that_choose_the_tuning_set() -> None:
+    """A machine that is four times as fast as that of the sources."""
+    old = [toys.tuned(toys.dense(), toys.space_of(toys.dense()), 80, 0)]
+    task = toys.conv2d()
+    slow = toys.tuned(task, toys.space_of(task), 80, 1)
+    fast = dataclasses.replace(
+        slow,
+        trials=tuple(
+            t.replace(run_times_s=tuple(s / 4.0 for s in t.run_times_s)) for t in slow.trials
+        ),
+    )
+    features, gflops, _ = source_data([fast])
+    method = DGP()
+    method.source = model = Known(np.zeros(1), np.eye(1))
+    method._source_trials = source_data(old)[:2]
+    method.learn_further([fast])
+    error = model.trees.predict_mean(features) - np.log2(gflops)
+    assert np.abs(error).mean() < 0.5
+    assert model.fraction == method.pooled_fraction
+    assert len(method._source_trials[1]) == len(old[0].ok_trials) + len(fast.ok_trials)
+
+
+@pytest.mark.parametrize("method", [DGP(), DGP(pooled_target_weight=0.0)])
+def test_without_a_source_or_trees_nothing_is_learned_further(method: DGP) -> None:
+    if method.pooled_target_weight == 0.0:
+        method.source = Known(np.zeros(1), np.eye(1))
+    before = method.source
+    method.learn_further([toys.tuned(toys.dense(), toys.space_of(toys.dense()), 20, 0)])
+    assert method.source is before
+    assert len(method._source_trials[1]) == 0

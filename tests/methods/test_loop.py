@@ -177,3 +177,26 @@ def test_budget_of_nothing_is_refused(wrong):
 def test_senseless_measuring_is_refused_by_name(wrong):
     with pytest.raises(ValueError, match=rf"measure\.{next(iter(wrong))}="):
         MeasureOptions(**wrong)
+
+
+def test_time_is_over_only_between_batches():
+    answers = iter([False, False, True])
+    trials = tune(
+        PROBLEM,
+        Climber(0),
+        ReplayMeasurer.of(TABLE),
+        Budget(trials=100, batch=8),
+        over=lambda: next(answers),
+    )
+    assert len(trials) == 16
+
+
+def test_a_tuner_that_cannot_learn_from_before_is_not_told(tmp_path):
+    with pytest.raises(ValueError, match=r"history\.local"):
+        tune(PROBLEM, Climber(0), ReplayMeasurer.of(TABLE), Budget(trials=8), known=TABLE[:3])
+
+
+@pytest.mark.parametrize("seconds", [0, -1.0, math.inf, math.nan, "many"])
+def test_seconds_are_a_positive_number(seconds):
+    with pytest.raises(ValueError, match=r"budget\.seconds="):
+        Budget(8, seconds=seconds)

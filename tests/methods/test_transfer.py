@@ -272,3 +272,15 @@ def test_a_budget_that_is_not_the_plan_is_remarked() -> None:
 def test_impossible_schedules_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         InSubbatches(**bad)
+
+
+@pytest.mark.parametrize("n_known", [0, 3, 20])
+def test_what_is_known_stands_for_the_tuning_set_and_is_never_proposed(n_known):
+    known = [trial for trial in TRIALS if trial.ok][:n_known]
+    method = InSubbatches(initial_set=64, tuning_set=8, final=8, rounds=1)
+    tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
+    trials = tune(PROBLEM, tuner, ReplayMeasurer.of(TRIALS), Budget(trials=64), known=known)
+    stages = [trial.stage for trial in trials]
+    assert stages.count("tuning_set") == max(8 - n_known, 0)
+    assert stages.count("search_1") == 8
+    assert not {trial.config for trial in trials} & {trial.config for trial in known}
