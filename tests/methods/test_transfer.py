@@ -83,6 +83,19 @@ def test_each_choice_observes_what_ran_since_the_model_was_tuned() -> None:
         np.testing.assert_array_equal(observed.features, features[since])
 
 
+def test_the_plan_ends_where_it_says_the_last_candidate_included() -> None:
+    """Searches of five, four of them settled together and then one."""
+    method = InSubbatches(initial_set=12, tuning_set=6, final=5, rounds=2)
+    tuner = method.tuner(PROBLEM, np.random.SeedSequence(0))
+    trial_of = {trial.config: trial for trial in TRIALS}
+    asked = []
+    while len(configs := tuner.ask(64)):
+        asked.append(len(configs))
+        tuner.tell([trial_of[key] for key in SPACE.keys(configs)])
+    assert asked == [6, 4, 1, 4, 1]
+    assert sum(asked) == method.planned_trials
+
+
 def test_failures_are_not_observed() -> None:
     broken = [trial.replace(status=Status.RUN_ERROR, run_times_s=()) for trial in TRIALS]
     method, trials = searched(batch=64, trials=broken)
