@@ -120,7 +120,11 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         pretrain_s = context.method.prepare_timed(job.sources, Path(cfg.cache), int(cfg.seed))
         if job.local.sources:
-            progress.message(f"{job.local.n_trials} trials of this machine beside them")
+            own = sum(len(trials) for trials in job.known().values())
+            progress.message(
+                f"{job.local.n_trials} trials of the local history beside them, {own} of these "
+                "very layers"
+            )
             context.method.learn_further(job.local.of_kind(job.hardware))
         if cfg.measure.where == "folder" or job.hardware.kind == "cuda":
             results, untuned, tuned = by_visits(cfg, job, context, progress)

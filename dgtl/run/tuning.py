@@ -158,9 +158,10 @@ class Tuning:
     def _say_untried(self, names: Sequence[str]) -> None:
         """Says which tasks no time was left for."""
         if names:
+            seconds = self.context.budget.seconds
             self.progress.message(
-                f"budget.seconds={self.context.budget.seconds:g} is too short for a batch of every "
-                f"layer: {len(names)} run by the default schedule ({'; '.join(names)})"
+                f"no time was left for a batch of {len(names)} of the layers, which run by the "
+                f"default schedule: {'; '.join(names)} (budget.seconds={seconds:g})"
             )
 
     def _recorded(self, task: Task) -> dict[str, Trial]:

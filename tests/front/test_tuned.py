@@ -218,8 +218,9 @@ def test_the_same_command_again_tunes_nothing(folder, capsys):
 
 def test_what_is_known_is_not_measured_again(folder, home):
     first = {(t.task, t.config) for r in Run.read(folder).results for t in r.trials}
+    settings = (*FAST, "deploy.untuned=false")
     options = Options(
-        Path("model.onnx"), home / "again", 60.0, num_cores=CORES, seed=1, settings=FAST
+        Path("model.onnx"), home / "again", 60.0, num_cores=CORES, seed=1, settings=settings
     )
     tuned_into(options)
     trials = [t for r in Run.read(home / "again").results for t in r.trials]
@@ -231,7 +232,8 @@ def test_what_is_known_is_not_measured_again(folder, home):
 
 def test_without_history_nothing_is_known_and_nothing_remembered(folder, home):
     before = LocalHistory.read(home / "history").n_trials
-    tuned = dgtl.tune("model.onnx", num_cores=CORES, history=False, seconds=60, settings=FAST)
+    settings = (*FAST, "deploy.untuned=false")
+    tuned = dgtl.tune("model.onnx", num_cores=CORES, history=False, seconds=60, settings=settings)
     trials = [t for r in Run.read(tuned.folder).results for t in r.trials]
     assert len(trials) == 8
     assert all(t.stage != KNOWN for t in trials)

@@ -249,3 +249,22 @@ def test_display_fits_eighty_columns():
     assert f"task 19/20 {name}" in out.getvalue()
     assert "best 1234.5 GFLOPS  1 failed" in out.getvalue()
     assert "1:08:00 h elapsed, 2:13:12 h left" in out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_limited_time_is_what_is_shown_as_left(terminal):
+    progress, out, clock = progress_to(terminal)
+    with progress:
+        progress.stage("tune")
+        progress.plan([Planned("dense 8->16", 1000), Planned("dense 8->32", 1000)])
+        progress.task(1, seconds=30.0)
+        assert progress.left_s == 60.0
+        clock.now_s += 10
+        progress.trial(OK, 12.0)
+        assert progress.left_s == 50.0
+        clock.now_s += 100  # a batch that is at work goes on
+        assert progress.left_s == 30.0
+        progress.task(2, seconds=0.0)
+        assert progress.left_s == 0.0
+        progress.trial(OK, 12.0)
+    assert "1000" not in out.getvalue()

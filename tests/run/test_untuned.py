@@ -1,0 +1,75 @@
+"""A layer of which no trial ran is a failure of the run, unless it is allowed."""
+
+from __future__ import annotations
+
+import io
+from types import SimpleNamespace
+
+import pytest
+import toys
+from rich.console import Console
+
+from dgtl.core.history import SourceTask
+from dgtl.report.console import print_summary
+from dgtl.results.summary import Summary, summarise
+from dgtl.run import live
+from dgtl.run.settings import composed
+
+TASKS = [toys.dense(), toys.conv2d()]
+
+
+def summary(*trials: list) -> Summary:
+    """Of one task for each list of trials."""
+    results = [
+        SourceTask(task, toys.space_of(task), tuple(some))
+        for task, some in zip(TASKS, trials, strict=True)
+    ]
+    return summarise(
+        results,
+        workload="toy",
+        model="dgp",
+        hardware=toys.HARDWARE,
+        seed=0,
+        pretrain_s=0.0,
+        sources=[],
+        untuned_latency_ms=None,
+        latency_ms=1.0,
+    )
+
+
+RAN = [toys.trial(TASKS[0], "a", 1e-3)]
+FAILED = [toys.trial(TASKS[1], "a", None), toys.trial(TASKS[1], "b", None)]
+
+
+def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
+    here = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path)))
+    monkeypatch.setattr(live, "HydraConfig", SimpleNamespace(get=lambda: here))
+    monkeypatch.setattr(live, "run", lambda cfg, folder: outcome)
+    cfg = composed(["workload=tiny", *overrides], {"cache": str(tmp_path)})
+    try:
+        live.main(cfg)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("outcome", "overrides", "code"),
+    [
+        (summary(RAN, RAN), (), 0),
+        (summary(RAN, FAILED), (), live.UNTUNED),
+        (summary(RAN, []), (), live.UNTUNED),
+        (summary(RAN, FAILED), ("deploy.allow_untuned=true",), 0),
+    ],
+)
+def test_it_is_the_exit_code(tmp_path, monkeypatch, outcome, overrides, code):
+    assert exit_code(tmp_path, monkeypatch, outcome, *overrides) == code
+
+
+@pytest.mark.parametrize(
+    ("trials", "said"), [(FAILED, "none of its 2 trials ran"), ([], "no trial was made")]
+)
+def test_the_summary_names_it(tmp_path, trials, said):
+    out = io.StringIO()
+    print_summary(summary(RAN, trials), tmp_path, Console(file=out, width=120))
+    assert f"{TASKS[1].title} runs by the default schedule: {said}" in out.getvalue()
