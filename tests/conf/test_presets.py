@@ -201,7 +201,7 @@ def test_a_live_preset_debugged_takes_seconds(tmp_path):
     command = [sys.executable, str(ROOT / "run.py"), *words]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "outputs" / "debug" / "tiny" / "random"
+    folder = tmp_path / "outputs" / "debug" / "tiny" / "random" / "hardware.num_cores=1"
     assert (folder / "summary.json").exists()
 
 
