@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import tvm
-from tvm import relax
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 
@@ -30,6 +29,7 @@ from zoo import ZOO, inputs
 from dgtl.device.values import differences, error_of, random_values, unwritten, wrong_above
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy.library import Library
 from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.sketches import (
     InvalidConfigurationError,
@@ -85,17 +85,14 @@ def try_case(name: str, trials: int) -> tuple[list[str], int, int]:
         database = deploy.write_database(Path(folder) / "best", hardware, scheduled)
         library = Path(folder) / "model.so"
         deploy.build(network, hardware, library, database)
-        built = relax.VirtualMachine(tvm.runtime.load_module(str(library)), tvm.cpu())
         values = inputs(model)
         fed = [v.name for v in workload.model.graph.input if v.name in values]
-        result = built["main"](*(tvm.runtime.tensor(values[n]) for n in fed))
-        outputs = [result] if hasattr(result, "numpy") else list(result)
+        outputs = Library(library, hardware.num_cores)([values[n] for n in fed])
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), providers=["CPUExecutionProvider"]
         )
         allowed = 2e-2 if "float16" in name else 1e-3
-        for expected, output in zip(session.run(None, values), outputs, strict=True):
-            actual = output.numpy()
+        for expected, actual in zip(session.run(None, values), outputs, strict=True):
             if (actual.shape, actual.dtype) != (expected.shape, expected.dtype):
                 faults.append(f"{actual.dtype} {actual.shape} instead of {expected.shape}")
             elif max(differences(expected, actual)) > allowed:

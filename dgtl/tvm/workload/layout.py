@@ -45,7 +45,7 @@ class Rewriter(PyExprMutator):
     def __init__(self, network: tvm.ir.IRModule):
         super().__init__(network)
         self._stored: dict[relax.Var, Stored | list[Stored]] = {}
-        self._transposed: dict[tuple[relax.Var, Axes], relax.Expr] = {}
+        self._transposed: dict[tuple[relax.Expr, Axes], relax.Expr] = {}
 
     def visit_var_binding_(self, binding: relax.VarBinding) -> None:
         value = self._rebuilt(binding.value)
@@ -113,13 +113,16 @@ class Rewriter(PyExprMutator):
         shape = known_extents(expr)
         return None if shape is None else Stored(self.visit_expr(expr), identity(len(shape)))
 
+    def waiting(self, expr: relax.Expr) -> Stored | None:
+        """`stored`, where it lies otherwise than the network means it; else None."""
+        value = self.stored(expr)
+        return None if value is None or value.plain else value
+
     def as_stored(self, value: Stored, at: Axes) -> relax.Expr:
         """The tensor, lying as ``at`` says."""
         if value.at == at:
             return value.expr
         order = tuple(value.at[a] for a in inverse(at))
-        if isinstance(value.expr, tvm.ir.GenericConst):
-            return transposed(value.expr, order)
         key = (value.expr, order)
         if key not in self._transposed:
             self._transposed[key] = self.emit(_moved(value.expr, order))

@@ -129,13 +129,18 @@ def _elementwise(r: Rewriter, call: relax.Call) -> Stored | None:
     """One or several tensors, broadcast against each other: all lie as the largest that waits."""
     values = [r.stored(arg) if isinstance(arg.ty, relax.TensorType) else arg for arg in call.args]
     known = [v for v in values if isinstance(v, Stored)]
-    waiting = [v for v in known if not v.plain]
-    if not waiting or any(v is None for v in values):
+    largest = _largest_waiting(known)
+    if largest is None or any(v is None for v in values):
         return None
-    largest = max(waiting, key=lambda v: math.prod(v.shape))
     at = _widened(largest.at, max(len(v.at) for v in known))
     args = [_broadcastable(r, v, at) if isinstance(v, Stored) else v for v in values]
     return Stored(r.emit(_with_args(call, args)), at)
+
+
+def _largest_waiting(values: Sequence[Stored]) -> Stored | None:
+    """Of several tensors that are to lie alike, the one whose transposition would cost most."""
+    waiting = [v for v in values if not v.plain]
+    return max(waiting, key=lambda v: math.prod(v.shape), default=None)
 
 
 def _with_args(call: relax.Call, args: Sequence[relax.Expr]) -> relax.Call:
@@ -161,8 +166,8 @@ def _broadcastable(r: Rewriter, value: Stored, at: Axes) -> relax.Expr:
 
 def _along(r: Rewriter, call: relax.Call) -> Stored | None:
     """Operators along one axis that keep the shape's rank: softmax, cumulative sums, flips."""
-    data = r.stored(call.args[0])
-    if data is None or data.plain or call.attrs.axis is None:
+    data = r.waiting(call.args[0])
+    if data is None or call.attrs.axis is None:
         return None
     axis = data.at[int(call.attrs.axis) % len(data.at)]
     others = [r.visit_expr(arg) for arg in call.args[1:]]
@@ -175,17 +180,17 @@ def _concat(r: Rewriter, call: relax.Call) -> Stored | None:
         return None
     values = [r.stored(part) for part in parts.fields]
     known = [v for v in values if v is not None]
-    waiting = [v for v in known if not v.plain]
-    if len(known) < len(values) or not waiting:
+    largest = _largest_waiting(known)
+    if len(known) < len(values) or largest is None:
         return None
-    at = max(waiting, key=lambda v: math.prod(v.shape)).at
+    at = largest.at
     axis = at[int(call.attrs.axis) % len(at)]
     return Stored(r.emit(relax.op.concat([r.as_stored(v, at) for v in known], axis)), at)
 
 
 def _split(r: Rewriter, call: relax.Call) -> list[Stored] | None:
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     axis = data.at[int(call.attrs.axis) % len(data.at)]
     parts = r.emit(_again(call, data.expr, axis=axis))
@@ -195,8 +200,8 @@ def _split(r: Rewriter, call: relax.Call) -> list[Stored] | None:
 
 
 def _reduction(r: Rewriter, call: relax.Call) -> Stored | None:
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     rank, axis = len(data.at), call.attrs.axis
     one = axis is not None and not isinstance(axis, Iterable)
@@ -216,8 +221,8 @@ def _without(at: Axes, axes: Iterable[int]) -> Axes:
 
 def _normalisation(r: Rewriter, call: relax.Call) -> Stored | None:
     """Of an axis or several, with a scale and a shift of these axes or of the channels."""
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     rank = len(data.at)
     axes = [data.at[int(a) % rank] for a in call.attrs.axes]
@@ -235,8 +240,8 @@ def _normalisation(r: Rewriter, call: relax.Call) -> Stored | None:
 
 
 def _slice(r: Rewriter, call: relax.Call) -> Stored | None:
-    data, axes = r.stored(call.args[0]), call.args[1]
-    if data is None or data.plain or not isinstance(axes, relax.Tuple):
+    data, axes = r.waiting(call.args[0]), call.args[1]
+    if data is None or not isinstance(axes, relax.Tuple):
         return None
     lies = [tvm.tirx.IntImm("int64", data.at[int(a) % len(data.at)]) for a in axes.fields]
     args = [data.expr, relax.Tuple(lies), *call.args[2:]]
@@ -244,8 +249,8 @@ def _slice(r: Rewriter, call: relax.Call) -> Stored | None:
 
 
 def _pad(r: Rewriter, call: relax.Call) -> Stored | None:
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     width = [int(n) for n in call.attrs.pad_width]
     lies = [n for a in inverse(data.at) for n in width[2 * a : 2 * a + 2]]
@@ -253,17 +258,17 @@ def _pad(r: Rewriter, call: relax.Call) -> Stored | None:
 
 
 def _tile(r: Rewriter, call: relax.Call) -> Stored | None:
-    data = r.stored(call.args[0])
+    data = r.waiting(call.args[0])
     repeats = [int(n) for n in call.attrs.repeats]
-    if data is None or data.plain or len(repeats) != len(data.at):
+    if data is None or len(repeats) != len(data.at):
         return None
     lies = tuple(repeats[a] for a in inverse(data.at))
     return Stored(r.emit(relax.op.tile(data.expr, lies)), data.at)
 
 
 def _broadcast_to(r: Rewriter, call: relax.Call) -> Stored | None:
-    data, new = r.stored(call.args[0]), known_extents(call)
-    if data is None or data.plain or new is None or len(new) != len(data.at):
+    data, new = r.waiting(call.args[0]), known_extents(call)
+    if data is None or new is None or len(new) != len(data.at):
         return None
     lies = tuple(new[a] for a in inverse(data.at))
     return Stored(r.emit(relax.op.broadcast_to(data.expr, lies)), data.at)
@@ -271,8 +276,8 @@ def _broadcast_to(r: Rewriter, call: relax.Call) -> Stored | None:
 
 def _take(r: Rewriter, call: relax.Call) -> Stored | None:
     """Of some indices [n] or of one, along an axis."""
-    data, indices = r.stored(call.args[0]), r.stored(call.args[1])
-    if data is None or indices is None or data.plain or len(indices.at) > 1:
+    data, indices = r.waiting(call.args[0]), r.stored(call.args[1])
+    if data is None or indices is None or len(indices.at) > 1:
         return None
     axis = int(call.attrs.axis) % len(data.at)
     new = r.emit(_again(call, data.expr, indices.expr, axis=data.at[axis]))
@@ -290,8 +295,8 @@ def _permute(r: Rewriter, call: relax.Call) -> Stored | None:
 
 
 def _expand(r: Rewriter, call: relax.Call) -> Stored | None:
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     axes = [int(a) for a in call.attrs.axis]
     rank = len(data.at) + len(axes)
@@ -302,8 +307,8 @@ def _expand(r: Rewriter, call: relax.Call) -> Stored | None:
 
 
 def _squeeze(r: Rewriter, call: relax.Call) -> Stored | None:
-    data = r.stored(call.args[0])
-    if data is None or data.plain:
+    data = r.waiting(call.args[0])
+    if data is None:
         return None
     rank, axes = len(data.at), call.attrs.axis
     if axes is None:
@@ -317,8 +322,8 @@ def _squeeze(r: Rewriter, call: relax.Call) -> Stored | None:
 
 def _reshape(r: Rewriter, call: relax.Call) -> Stored | None:
     """A reshape that splits or merges axes which lie beside each other in the same order."""
-    data, new = r.stored(call.args[0]), known_extents(call)
-    if data is None or data.plain or new is None:
+    data, new = r.waiting(call.args[0]), known_extents(call)
+    if data is None or new is None:
         return None
     groups = _groups(data.shape, new)
     if groups is None:

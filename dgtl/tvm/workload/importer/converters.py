@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import math
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -32,7 +31,7 @@ class Clip(tvm_onnx.OnnxOpConverter):
     @classmethod
     def _impl_v11(cls, bb, inputs, attr, params):
         bounds = [None if x is None else tvm_onnx.get_constant(x, params) for x in inputs[1:]]
-        return cls._clip(bb, inputs[0], *itertools.islice(itertools.chain(bounds, [None] * 2), 2))
+        return cls._clip(bb, inputs[0], *[*bounds, None, None][:2])
 
     @staticmethod
     def _clip(bb, x, low, high):
@@ -91,7 +90,11 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         more = attr.get("output_padding", [0] * len(size))
         taken = kernel.shape[2:]
         full = [(i - 1) * s + k + o for i, s, k, o in zip(size, stride, taken, more, strict=True)]
-        pads = cls._pads(attr, size, stride, full)
+        mode = attr.get("auto_pad", b"NOTSET")
+        pads = [int(p) for p in attr.get("pads", [0] * 2 * len(size))]
+        if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+            total = [max(f - i * s, 0) for f, i, s in zip(full, size, stride, strict=True)]
+            pads = _split_padding(total, larger_first=mode == b"SAME_LOWER")
         begins, ends = pads[: len(size)], pads[len(size) :]
         outputs = [f - b - e for f, b, e in zip(full, begins, ends, strict=True)]
         # Output y of the full result is phase y % s of step y // s, a sum over taps: step - tap.
@@ -113,18 +116,6 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
             each = bb.normalize(relax.op.reshape(each, (1, -1, *[1] * len(size))))
             steps = bb.normalize(relax.op.add(steps, each))
         return cls._shuffled(bb, steps, groups, stride, outputs, begins, first)
-
-    @staticmethod
-    def _pads(attr, size, stride, full):
-        """Begins, then ends."""
-        mode = attr.get("auto_pad", b"NOTSET")
-        wanted = attr.get("output_shape")
-        if wanted is None and mode in (b"SAME_UPPER", b"SAME_LOWER"):
-            wanted = [i * s for i, s in zip(size, stride, strict=True)]
-        if wanted is not None:
-            total = [max(f - w, 0) for f, w in zip(full, wanted, strict=True)]
-            return _split_padding(total, larger_first=mode != b"SAME_UPPER")
-        return [int(p) for p in attr.get("pads", [0] * 2 * len(size))]
 
     @staticmethod
     def _shuffled(bb, steps, groups, stride, outputs, begins, first):
