@@ -14,7 +14,6 @@ from dgtl.core.history import History
 from dgtl.core.local_history import LocalHistory
 from dgtl.front import cli
 from dgtl.front.options import Options, in_options
-from dgtl.results.summary import summarise
 from dgtl.run.settings import composed
 
 TASK = toys.dense()
@@ -79,17 +78,7 @@ def test_what_a_user_gets_wrong_is_one_line(
 
 def outcome(trials) -> object:
     source = dataclasses.replace(TUNED, trials=tuple(trials))
-    return summarise(
-        [source],
-        workload="onnx",
-        model="dgp",
-        hardware=toys.HARDWARE,
-        seed=0,
-        pretrain_s=0.0,
-        sources=[],
-        untuned_latency_ms=None,
-        latency_ms=1.0,
-    )
+    return toys.summary([source], workload="onnx")
 
 
 FAILED = [toys.trial(TASK, str(i), None) for i in range(3)]

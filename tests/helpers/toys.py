@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from dgtl.core.history import SourceTask
 from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
 from dgtl.core.space import DesignSpace, Knob
+from dgtl.results.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 HARDWARE = Hardware("toy-cpu", '{"kind": "llvm", "mcpu": "toy", "num-cores": 4}', 4)
 FAILURES = [status for status in Status if status is not Status.OK]
@@ -115,3 +121,18 @@ def tuned(task: Task, space: DesignSpace, n: int, seed: int, n_set: int = 0) -> 
         for i, key in enumerate(keys)
     )
     return SourceTask(task, space, trials)
+
+
+def summary(results: Sequence[SourceTask], **changed: Any) -> Summary:
+    """Of a run on these tasks; what is not named is of no matter to the test."""
+    settings: dict[str, Any] = {
+        "workload": "toy",
+        "model": "dgp",
+        "hardware": HARDWARE,
+        "seed": 0,
+        "pretrain_s": 0.0,
+        "sources": [],
+        "untuned_latency_ms": None,
+        "latency_ms": 1.0,
+    }
+    return summarise(results, **{**settings, **changed})

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from dgtl.core.history import SourceTask
 from dgtl.report.console import print_summary
-from dgtl.results.summary import summarise
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
@@ -19,16 +18,8 @@ def all_failed(n: int = 5) -> SourceTask:
 
 
 def printed(results, folder, width: int = 100) -> str:
-    summary = summarise(
-        results,
-        workload="resnet18",
-        model="dgp",
-        hardware=toys.HARDWARE,
-        seed=0,
-        pretrain_s=2.0,
-        sources=[],
-        untuned_latency_ms=30.0,
-        latency_ms=10.0,
+    summary = toys.summary(
+        results, workload="resnet18", pretrain_s=2.0, untuned_latency_ms=30.0, latency_ms=10.0
     )
     out = io.StringIO()
     print_summary(summary, folder, Console(file=out, width=width, highlight=False))

@@ -10,7 +10,6 @@ import toys
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.core.records import CHECK, Status, best_trial
 from dgtl.results.run_folder import Origin, Run, changed, find_runs, is_complete
-from dgtl.results.summary import summarise
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
@@ -25,11 +24,8 @@ def finished(folder, result: SourceTask, config=CONFIG, *, complete: bool = True
         log.task(result.task, result.space)
         for trial in result.trials:
             log.trial(trial)
-    summary = summarise(
+    summary = toys.summary(
         [result],
-        workload="toy",
-        model="dgp",
-        hardware=toys.HARDWARE,
         seed=3,
         pretrain_s=1.5,
         sources=[result],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import toys
@@ -11,9 +12,11 @@ from rich.console import Console
 
 from dgtl.core.history import SourceTask
 from dgtl.report.console import print_summary
-from dgtl.results.summary import Summary, summarise
 from dgtl.run import live
 from dgtl.run.settings import composed
+
+if TYPE_CHECKING:
+    from dgtl.results.summary import Summary
 
 TASKS = [toys.dense(), toys.conv2d()]
 
@@ -24,17 +27,7 @@ def summary(*trials: list) -> Summary:
         SourceTask(task, toys.space_of(task), tuple(some))
         for task, some in zip(TASKS, trials, strict=True)
     ]
-    return summarise(
-        results,
-        workload="toy",
-        model="dgp",
-        hardware=toys.HARDWARE,
-        seed=0,
-        pretrain_s=0.0,
-        sources=[],
-        untuned_latency_ms=None,
-        latency_ms=1.0,
-    )
+    return toys.summary(results)
 
 
 RAN = [toys.trial(TASKS[0], "a", 1e-3)]

@@ -15,7 +15,6 @@ from offline_runs import only_run, values
 
 from dgtl.core.history import TrialLog
 from dgtl.results.run_folder import Origin, Run
-from dgtl.results.summary import summarise
 from dgtl.tracking.offline import not_uploaded, rebuild
 from dgtl.tracking.tracker import Tracker
 
@@ -27,17 +26,7 @@ PICTURE = ROOT / "docs" / "images" / "resnet18_curves.png"
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
 RESULT = toys.tuned(TASK, SPACE, 12, seed=0, n_set=8)
-SUMMARY = summarise(
-    [RESULT],
-    workload="toy",
-    model="dgp",
-    hardware=toys.HARDWARE,
-    seed=0,
-    pretrain_s=1.5,
-    sources=[],
-    untuned_latency_ms=30.0,
-    latency_ms=10.0,
-)
+SUMMARY = toys.summary([RESULT], pretrain_s=1.5, untuned_latency_ms=30.0, latency_ms=10.0)
 
 
 @pytest.fixture(scope="module")
