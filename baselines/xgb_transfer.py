@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
+    from dgtl.models import CostModel
 
 
 @dataclasses.dataclass
@@ -56,10 +57,14 @@ class XGBTransfer(Transfer):
         return model
 
     def adapt(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+        self,
+        prior: CostModel | None,
+        features: NDArray[np.float32],
+        gflops: NDArray[np.float64],
+        seed: int,
     ) -> XGBModel | None:
         """The model of source and target trials together."""
-        if self.source is not None:
+        if prior is not None:
             source, target = self._source_trials, (features, gflops)
             return XGBModel.pooled(self.trees, source, target, self.target_weight, seed=seed)
         if len(gflops) < MIN_ROWS:

@@ -56,6 +56,18 @@ class PredictingTuner(Tuner, Protocol):
 
 
 @runtime_checkable
+class ForeseeingTuner(Tuner, Protocol):
+    """A tuner whose model says what more trials are worth."""
+
+    def expected_gain(self) -> float | None:
+        """Fraction of the best latency that the next proposals are expected to save.
+
+        None where nothing is known yet.
+        """
+        ...
+
+
+@runtime_checkable
 class KnowingTuner(Tuner, Protocol):
     """A tuner that takes up what was tried of its task before."""
 
@@ -69,10 +81,12 @@ class Method(abc.ABC):
 
     Attributes:
         name: as reports call it.
+        scheduler: name of the one that it goes best with, see `dgtl.methods.schedule`.
         cached_training_s: seconds that learning took the earlier run whose model `prepare` loaded.
     """
 
     name: str
+    scheduler: str = "gradient"
     cached_training_s: float = 0.0
 
     @property

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.features.dataset import layers_of, source_data
-from dgtl.methods.transfer import Transfer
+from dgtl.methods.transfer import Choice, Transfer
 from dgtl.models.cache import load_or_fit
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.ready import load_ready
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBModel
-from dgtl.search.acquisition import CANDIDATES, greedy_qei
+from dgtl.search.acquisition import CANDIDATES, expected_saving, greedy_qei
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +60,7 @@ class DGP(Transfer):
     pooled_fraction: float = 0.75
 
     name = "dgp"
+    scheduler = "expected"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,10 +70,10 @@ class DGP(Transfer):
         for name in ("pooled_target_weight", "update_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: not negative")
-        self._stacked: StackedDGP | None = None
+        self._further: XGBModel | None = None  # trees of what was learned further
         self._source_trials = np.empty((0, 0), np.float32), np.empty(0)
 
-    def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> TunedDGP:
+    def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> StackedDGP:
         """Stage 1: the stacked deep GP learns from the sources (eq. 1), or is loaded."""
         features, gflops, owner = source_data(sources)
 
@@ -88,8 +89,8 @@ class DGP(Transfer):
             ready = load_or_fit(cache, features, gflops, settings, fit)
         model, self.cached_training_s = ready
         assert isinstance(model, StackedDGP)
-        self._stacked, self._source_trials = model, (features, gflops)
-        return model.adapt(np.empty((0, model.width)), np.empty(0))
+        self._source_trials = features, gflops
+        return model
 
     def learning_settings(self, seed: int) -> dict[str, Any]:
         """What decides the model of given sources, for its name."""
@@ -106,32 +107,44 @@ class DGP(Transfer):
         training it takes minutes.
         """
         if (
-            not isinstance(self.source, TunedDGP)
+            self.source is None
             or self.pooled_target_weight == 0.0
             or not any(source.ok_trials for source in sources)
         ):
             return
         features, gflops, _ = source_data(sources)
         known = self._source_trials
-        trees = XGBModel.pooled(
+        self._further = XGBModel.pooled(
             self.stack.trees, known, (features, gflops), self.pooled_target_weight, seed=0
         )
-        self.source = self.source.averaged(trees, self.pooled_fraction)
         self._source_trials = (
             np.concatenate([known[0], features]),
             np.concatenate([known[1], gflops]),
         )
 
+    def prior(self, like: NDArray[np.float32]) -> CostModel | None:
+        """The source model, which knows what to expect of the target's best."""
+        if not isinstance(self.source, StackedDGP):
+            return None
+        prior = self.source.adapt(like[:0], np.empty(0), like)
+        return (
+            prior if self._further is None else prior.averaged(self._further, self.pooled_fraction)
+        )
+
     def adapt(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+        self,
+        prior: CostModel | None,
+        features: NDArray[np.float32],
+        gflops: NDArray[np.float64],
+        seed: int,
     ) -> CostModel | None:
         """Stage 2: the residual GP's posterior on the target (eq. 2, in function space).
 
         Without a source, the deep GP is trained on the target alone.
         """
-        if self.source is None or self._stacked is None:
+        if not isinstance(prior, TunedDGP):
             return DeepGP.of_target(self.network, features, gflops, seed=seed)
-        tuned = self._stacked.adapt(features, gflops)
+        tuned = prior.adapt(features, gflops)
         if self.pooled_target_weight == 0.0:
             return tuned
         trees = XGBModel.pooled(
@@ -158,7 +171,7 @@ class DGP(Transfer):
         n: int,
         observed: Observations,
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    ) -> Choice:
         """The candidates that are best together, given the observations.
 
         See `Transfer.select_batch`.
@@ -180,4 +193,9 @@ class DGP(Transfer):
             rng,
             first=round(self.greedy_fraction * n),
         )
-        return order[chosen], mean[order[chosen]]
+        rows = order[chosen]
+        gain = None
+        if incumbent is not None:
+            joint = self.covariance_scale * covariance[np.ix_(rows, rows)]
+            gain = expected_saving(mean[rows], joint, np.exp2(penalty[rows]), incumbent, rng)
+        return Choice(rows, mean[rows], gain)

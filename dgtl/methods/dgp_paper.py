@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
+    from dgtl.models import CostModel
 
 
 @dataclasses.dataclass
@@ -39,6 +40,7 @@ class PaperDGP(Transfer):
     map: ClosedFormMAP | AdamMAP = dataclasses.field(default_factory=ClosedFormMAP)
 
     name = "dgp_paper"
+    scheduler = "even"
 
     def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> DeepGP:
         """Stage 1: the deep GP learns from the sources (eq. 1), or is loaded."""
@@ -55,12 +57,16 @@ class PaperDGP(Transfer):
         return model
 
     def adapt(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+        self,
+        prior: CostModel | None,
+        features: NDArray[np.float32],
+        gflops: NDArray[np.float64],
+        seed: int,
     ) -> DeepGP | None:
         """Stage 2: maximum a posteriori about the source model (eq. 2).
 
         Without a source, the deep GP is trained on the target alone.
         """
-        if isinstance(self.source, DeepGP):
-            return self.source.adapt(features, gflops, self.map, seed=seed)
+        if isinstance(prior, DeepGP):
+            return prior.adapt(features, gflops, self.map, seed=seed)
         return DeepGP.of_target(self.network, features, gflops, seed=seed)

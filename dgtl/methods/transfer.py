@@ -21,7 +21,7 @@ from dgtl.models.validity import Validity
 from dgtl.search.annealing import AnnealingOptions, anneal, untried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -49,16 +49,34 @@ class Observations:
 
 
 @dataclasses.dataclass(frozen=True)
+class Choice:
+    """Which of some candidates to run.
+
+    Args:
+        rows: of the candidates, in the order of running.
+        log2_gflops: throughput expected of them [n].
+        gain: fraction of the best latency so far that they are expected to save; None where the
+            model does not say, or nothing ran so far.
+    """
+
+    rows: NDArray[np.int64]
+    log2_gflops: NDArray[np.float64]
+    gain: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """What is to run next, in this order.
 
     Args:
         configs: configurations [n, K].
         predicted_gflops: throughput expected of them [n]; NaN without a model.
+        gain: see `Choice`.
     """
 
     configs: Configurations
     predicted_gflops: NDArray[np.float64]
+    gain: float | None = None
 
     @classmethod
     def unpredicted(cls, configs: Configurations) -> Batch:
@@ -67,8 +85,25 @@ class Batch:
 
     def split(self, n: int) -> tuple[Batch, Batch]:
         """The first ``n``, and the rest."""
-        first = Batch(self.configs[:n], self.predicted_gflops[:n])
-        return first, Batch(self.configs[n:], self.predicted_gflops[n:])
+        first = Batch(self.configs[:n], self.predicted_gflops[:n], self.gain)
+        return first, Batch(self.configs[n:], self.predicted_gflops[n:], self.gain)
+
+
+@dataclasses.dataclass
+class Round:
+    """One search of a task.
+
+    Args:
+        model: tuned to the trials before; None where they were too few.
+        since: number of the first trial that the model has not seen.
+        candidates: the best by the model that were not run yet, by falling score [N, K].
+        left: trials that are still to be made of it.
+    """
+
+    model: CostModel | None
+    since: int
+    candidates: Configurations
+    left: int
 
 
 ANNEALING = AnnealingOptions(steps=100, temperature=0.1)
@@ -151,11 +186,29 @@ class Transfer(Method):
     def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> CostModel:
         """The model of the sources, fitted, or loaded from the cache."""
 
+    def prior(self, like: NDArray[np.float32]) -> CostModel | None:
+        """The source model for one target; None if there was nothing to learn from.
+
+        Args:
+            like: features of random configurations of the target [N, D].
+        """
+        return self.source
+
     @abc.abstractmethod
     def adapt(
-        self, features: NDArray[np.float32], gflops: NDArray[np.float64], seed: int
+        self,
+        prior: CostModel | None,
+        features: NDArray[np.float32],
+        gflops: NDArray[np.float64],
+        seed: int,
     ) -> CostModel | None:
-        """The model tuned to all trials of the target so far; None if they are too few."""
+        """The model tuned to all trials of a target so far; None if they are too few.
+
+        Args:
+            prior: of the target.
+            features, gflops: of its trials [n, D] and [n].
+            seed: of what is fitted.
+        """
 
     def shortlist_size(self, n: int) -> int:
         """How many candidates `select_batch` wants to see where ``n`` are to be run."""
@@ -172,8 +225,8 @@ class Transfer(Method):
         n: int,
         observed: Observations,
         rng: np.random.Generator,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Which ``n`` of the candidates [N, D] to run, in the order of running: the first ones.
+    ) -> Choice:
+        """Which ``n`` of the candidates [N, D] to run: the first ones.
 
         Args:
             model: of the target.
@@ -181,12 +234,9 @@ class Transfer(Method):
             n: how many.
             observed: what was run since the model was tuned, and the best of all.
             rng: for methods that sample.
-
-        Returns:
-            Rows [min(n, N)] and the log2 throughput expected of them [min(n, N)].
         """
         first = np.arange(min(n, len(features)))
-        return first, model.predict_mean(features[first])
+        return Choice(first, model.predict_mean(features[first]))
 
     def score(self, model: CostModel, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """What candidates [N, D] are ranked by: expected log2 throughput, and whether they run."""
@@ -212,19 +262,23 @@ class TransferTuner:
         self._problem = problem
         self._search_rng = np.random.default_rng(stream(seed, 1))
         self._model_seed = int(stream(seed, 2).generate_state(1)[0])
+        self._gain_seed = stream(seed, 3)
         self._initial_set = problem.space.sample_distinct(
             np.random.default_rng(stream(seed, 0)), method.initial_set
         )
+        self._prior = method.prior(problem.features(self._initial_set))
         self._trials: list[Trial] = []
-        self._batches = self._stages()
         self._pending = Batch.unpredicted(self._initial_set[:0])
+        self._began = False
+        self._rounds = 0  # those begun
+        self._round: Round | None = None
         self.stage = "tuning_set"
         self.predicted_gflops = self._pending.predicted_gflops
 
     def ask(self, n: int) -> Configurations:
         """The next ``n`` of the batch at hand; of the next one once that is empty."""
         if len(self._pending.configs) == 0:
-            self._pending = next(self._batches, self._pending)
+            self._pending = self._next_batch()
         batch, self._pending = self._pending.split(n)
         self.predicted_gflops = batch.predicted_gflops
         return batch.configs
@@ -239,41 +293,73 @@ class TransferTuner:
         keys = self._problem.space.keys(self._initial_set)
         self._initial_set = self._initial_set[[key not in tried for key in keys]]
 
-    def _stages(self) -> Iterator[Batch]:
-        """Every batch in turn; each is asked for when all trials before it have been told."""
-        n = self._method.tuning_set - sum(trial.ok for trial in self._trials)
-        if n > 0:
-            yield self._tuning_set(n)
-        for number in range(1, self._method.rounds + 1):
-            self.stage = f"search_{number}"
-            yield from self._search()
+    def expected_gain(self) -> float | None:
+        """Fraction of the best latency that the next trials are expected to save.
+
+        Where the next search is still to be made, what the last one left tells: less than it will
+        find. None where nothing is known.
+        """
+        if len(self._pending.configs) > 0:
+            return self._pending.gain
+        if self._round is None or self._round.model is None:
+            return None
+        if self._round.left > 0:
+            self._pending = self._next_batch()
+            return self._pending.gain
+        n = self._method.subbatch_size(self._method.final)
+        rng = np.random.default_rng(self._gain_seed)
+        return self._selected(self._round, n, rng)[0].gain
+
+    def _next_batch(self) -> Batch:
+        """What to run now that all before it was told; empty when the last round is over."""
+        if not self._began:
+            self._began = True
+            n = self._method.tuning_set - sum(trial.ok for trial in self._trials)
+            if n > 0:
+                return self._tuning_set(n)
+        if self._round is None or self._round.left == 0:
+            if self._rounds == self._method.rounds:
+                return Batch.unpredicted(self._initial_set[:0])
+            self._rounds += 1
+            self.stage = f"search_{self._rounds}"
+            self._round = self._search()
+        search = self._round
+        if search.model is None:
+            n, search.left = search.left, 0
+            tried = {trial.config for trial in self._trials}
+            keys = untried(self._problem.space, self._search_rng, n, tried)
+            return Batch.unpredicted(self._problem.space.parse_all(keys))
+        n = self._method.subbatch_size(min(search.left, len(search.candidates)))
+        batch, search.candidates = self._selected(search, n, self._search_rng)
+        search.left = search.left - n if len(search.candidates) else 0
+        return batch
 
     def _tuning_set(self, n: int) -> Batch:
         """Stage 2: which ``n`` of the initial set to run.
 
         All at once: a tuning set is there to teach the model, not to win.
         """
-        method, source = self._method, self._method.source
-        if source is None or method.tuning_set_by == "random":
+        method, prior = self._method, self._prior
+        if prior is None or method.tuning_set_by == "random":
             return Batch.unpredicted(self._initial_set[:n])
-        candidates = self._ranked(source)[: method.shortlist_size(n)]
-        batch, _ = self._selected(source, candidates, n, since=0)
+        candidates = self._ranked(prior)[: method.shortlist_size(n)]
+        self._round = Round(prior, 0, candidates, left=0)
+        batch, self._round.candidates = self._selected(self._round, n, self._search_rng)
         return batch
 
-    def _search(self) -> Iterator[Batch]:
-        """Stage 3: the model tuned to all trials so far, annealing, and its winners to run."""
+    def _search(self) -> Round:
+        """Stage 3: the model tuned to all trials so far, and the winners of annealing."""
         space, method = self._problem.space, self._method
-        begin = len(self._trials)
         tried = {trial.config for trial in self._trials}
         configs, gflops = self._ran(since=0)
-        model = method.adapt(self._problem.features(configs), gflops, self._model_seed)
+        features = self._problem.features(configs)
+        model = method.adapt(self._prior, features, gflops, self._model_seed)
+        search = Round(model, len(self._trials), self._initial_set[:0], method.final)
         if model is None:
-            keys = untried(space, self._search_rng, method.final, tried)
-            yield Batch.unpredicted(space.parse_all(keys))
-            return
+            return search
         fastest = configs[np.argsort(-gflops, kind="stable")]
         fastest = fastest[: round(STARTS_TRIED * method.annealing.chains)]
-        candidates, _ = anneal(
+        search.candidates, _ = anneal(
             space,
             lambda batch: method.score(model, self._problem.features(batch)),
             self._search_rng,
@@ -282,36 +368,24 @@ class TransferTuner:
             start=np.concatenate([fastest, self._ranked(model)])[: method.annealing.chains],
             exclude=tried,
         )
-        left = method.final
-        while left > 0 and len(candidates) > 0:
-            n = method.subbatch_size(min(left, len(candidates)))
-            batch, candidates = self._selected(model, candidates, n, since=begin)
-            left -= n
-            yield batch
+        return search
 
     def _selected(
-        self, model: CostModel, candidates: Configurations, n: int, *, since: int
+        self, search: Round, n: int, rng: np.random.Generator
     ) -> tuple[Batch, Configurations]:
-        """``n`` of the candidates, and those that are left.
-
-        Args:
-            model: tuned to the trials before number ``since``.
-            candidates: by falling score [N, K].
-            n: how many.
-            since: the first trial that the model has not seen.
-        """
-        configs, gflops = self._ran(since)
+        """``n`` of the candidates of a search, and those that are left."""
+        assert search.model is not None, "only a model selects"
+        configs, gflops = self._ran(search.since)
         best = best_trial(self._trials)
         observed = Observations(
             self._problem.features(configs),
             gflops,
             None if best is None else self._problem.gflops(best),
         )
-        features = self._problem.features(candidates)
-        rows, log2_gflops = self._method.select_batch(
-            model, features, n, observed, self._search_rng
-        )
-        return Batch(candidates[rows], np.exp2(log2_gflops)), np.delete(candidates, rows, axis=0)
+        features = self._problem.features(search.candidates)
+        choice = self._method.select_batch(search.model, features, n, observed, rng)
+        batch = Batch(search.candidates[choice.rows], np.exp2(choice.log2_gflops), gain=choice.gain)
+        return batch, np.delete(search.candidates, choice.rows, axis=0)
 
     def _ranked(self, model: CostModel) -> Configurations:
         """The initial set by falling score."""

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SCHEMA = 5
+SCHEMA = 6
 """Rises with what a kept model consists of, or predicts; a reader refuses any other."""
 
 MIN_ROWS = 8

@@ -126,7 +126,11 @@ class StackedDGP:
         self._deep.fit(np.column_stack([x, unseen]), np.exp2(y), seed=seeds[1])
         from dgtl.models.residual_gp.fit import fit_residual_gp
 
-        self._residual = fit_residual_gp(x, y - unseen, task, self.stack.residual, task_seed)
+        top = np.full(int(task.max()) + 1, -np.inf)
+        np.maximum.at(top, task, unseen)
+        self._residual = fit_residual_gp(
+            x, y - unseen, top[task] - unseen, task, self.stack.residual, task_seed
+        )
 
     def _out_of_fold(
         self,
@@ -158,9 +162,8 @@ class StackedDGP:
         return trees
 
     def predict(self, features: ArrayLike) -> Prediction:
-        """Predictive distribution at features [N, D] of a task that nothing is known of."""
-        mean = self.predict_mean(features)
-        return Prediction(mean, np.full(len(mean), self.residual.variance**0.5))
+        """Predictive distribution at features [N, D], which are all that is known of a task."""
+        return self.adapt(np.empty((0, self.width)), np.empty(0), features).predict(features)
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone.
@@ -174,18 +177,21 @@ class StackedDGP:
         weight = self.stack.dgp_weight
         return (1.0 - weight) * by_trees + weight * by_deep
 
-    def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
+    def adapt(self, features: ArrayLike, gflops: ArrayLike, like: ArrayLike) -> TunedDGP:
         """The model tuned to trials of a target: features [n, D], throughput [n] in GFLOPS.
 
         The maximum a posteriori of a process whose prior is centred on this model, which is left as
         it is (Sun et al. eq. 2); with n = 0 it is this model.
 
+        Args:
+            features, gflops: the trials.
+            like: features of random configurations of the target [N, D]: what this model expects of
+                the best of them says where it errs how much.
+
         Raises:
             ValueError: data that cannot be learned from.
         """
-        x, y = check_trials(features, gflops, min_rows=0)
-        residuals = y - self.predict_mean(x) if len(y) else y
-        return TunedDGP(self, self.residual.condition(x, residuals))
+        return TunedDGP.of(self, float(self.predict_mean(like).max())).adapt(features, gflops)
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
@@ -228,6 +234,7 @@ class TunedDGP:
 
     Args:
         source: the source model.
+        top: log2 throughput that it expects of the task's best.
         residual: posterior of the task.
         trees: fitted to source and target trials together; they are wrong in other places.
         pooled_fraction: of these trees in the mean.
@@ -236,29 +243,45 @@ class TunedDGP:
     def __init__(
         self,
         source: StackedDGP,
+        top: float,
         residual: ResidualPosterior,
         trees: XGBModel | None = None,
         pooled_fraction: float = 0.0,
     ) -> None:
         self._source = source
+        self._top = top
         self._residual = residual
         self._trees = trees
         self._pooled_fraction = pooled_fraction
 
+    @classmethod
+    def of(cls, source: StackedDGP, top: float) -> TunedDGP:
+        """The source model for a task of which nothing ran."""
+        none = np.empty((0, source.width)), np.empty(0), np.empty(0)
+        return cls(source, top, source.residual.condition(*none))
+
+    def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
+        """The source model tuned to these trials of the task alone, see `StackedDGP.adapt`."""
+        x, y = check_trials(features, gflops, min_rows=0)
+        prior = self._source.predict_mean(x) if len(y) else y
+        residual = self._source.residual.condition(x, y - prior, self._top - prior)
+        return TunedDGP(self._source, self._top, residual)
+
     def averaged(self, trees: XGBModel, pooled_fraction: float) -> TunedDGP:
         """This model with ``pooled_fraction`` of ``trees`` in its mean."""
-        return TunedDGP(self._source, self._residual, trees, pooled_fraction)
+        return TunedDGP(self._source, self._top, self._residual, trees, pooled_fraction)
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
         x = check_features(features, self._source.width)
-        variance = self._residual.variance(x) + self._source.residual.noise
-        return Prediction(self.predict_mean(x), np.sqrt(variance))
+        prior = self._source.predict_mean(x)
+        variance = self._residual.variance(x, self._top - prior)
+        return Prediction(self._mean(x, prior), np.sqrt(variance))
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone."""
         x = check_features(features, self._source.width)
-        return self._with_trees(x, self._source.predict_mean(x) + self._residual.mean(x))
+        return self._mean(x, self._source.predict_mean(x))
 
     def joint(
         self, features: ArrayLike, observed: tuple[ArrayLike, ArrayLike] | None = None
@@ -280,14 +303,14 @@ class TunedDGP:
             check_trials(*observed, min_rows=0) if observed is not None else (x[:0], np.empty(0))
         )
         x = np.concatenate([later, x])
-        moved, covariance = self._residual.joint(x)
-        covariance[np.diag_indices_from(covariance)] += self._source.residual.noise
-        mean = self._with_trees(x, self._source.predict_mean(x) + moved)
-        return condition_gaussian(mean, covariance, y)
+        prior = self._source.predict_mean(x)
+        _, covariance = self._residual.joint(x, self._top - prior)
+        return condition_gaussian(self._mean(x, prior), covariance, y)
 
-    def _with_trees(self, x: Array, mean: Array) -> Array:
+    def _mean(self, x: Array, prior: Array) -> Array:
+        """Mean [N] at features [N, D] of which the source model expects ``prior`` [N]."""
+        mean = prior + self._residual.mean(x, self._top - prior)
         if self._trees is None:
             return mean
-        return (
-            1.0 - self._pooled_fraction
-        ) * mean + self._pooled_fraction * self._trees.predict_mean(x)
+        by_trees = self._trees.predict_mean(x)
+        return (1.0 - self._pooled_fraction) * mean + self._pooled_fraction * by_trees

@@ -21,14 +21,15 @@ from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.replay import ReplayMeasurer
-from dgtl.methods.loop import tune
+from dgtl.methods.loop import TaskSearch
+from dgtl.methods.schedule import search
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Planned, Progress
 from dgtl.results.run_folder import Run
 from dgtl.results.summary import Summary, summarise
 from dgtl.run.start import resolved, start
-from dgtl.tables.folds import Fold, layer_folds, network_folds
+from dgtl.tables.folds import Fold, layer_folds, network_fold, network_folds
 from dgtl.tables.pool import PoolProblem, PoolSpace
 from dgtl.tables.read import Tables, read_tables
 from dgtl.tables.select import choose
@@ -77,23 +78,23 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
             if not context.earlier.n_trials:
                 for record in read.provenances:
                     log.provenance(record)
-            search = _Search(cfg, context, read, folds, log, progress)
+            searched = _Search(cfg, context, read, folds, log, progress)
             for fold in folds:
-                search.fold(fold)
+                searched.fold(fold)
 
         summary = summarise(
-            search.results,
+            searched.results,
             workload=cfg.workload.name,
             model=context.method.name,
             hardware=read.tables[0].task.hardware,
             seed=cfg.seed,
-            pretrain_s=search.pretrain_s,
-            sources=list(search.sources.values()),
+            pretrain_s=searched.pretrain_s,
+            sources=list(searched.sources.values()),
             untuned_latency_ms=None,
             latency_ms=None,
         )
         summary.write(folder / "summary.json")
-        outside = _outside(search.results, read)
+        outside = _outside(searched.results, read)
         _write_replay(folder, config, context.budget, folds, read, outside)
         done = Run.read(folder)
         write_report(done)
@@ -128,6 +129,8 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _folds(leave_out: str, workload: dict[str, Any], read: Tables) -> list[Fold]:
+    if (network := workload["network"]) is not None:
+        return [network_fold(read, choose(read.tables, workload["tasks"], [network]), network)]
     targets = choose(read.tables, workload["tasks"], workload["networks"])
     if leave_out == "network":
         return network_folds(read, targets, workload["networks"])
@@ -152,7 +155,7 @@ class _Search:
         log: TrialLog,
         progress: Progress,
     ):
-        self._cfg, self._budget, self._earlier = cfg, context.budget, context.earlier
+        self._cfg, self._context, self._earlier = cfg, context, context.earlier
         self._log, self._progress = log, progress
         # The seed of a task is its own, whichever others are searched.
         self._number = {table.task.key: i for i, table in enumerate(read.tables, start=1)}
@@ -172,20 +175,38 @@ class _Search:
         if self._cfg.history.max_trials is not None:
             sources = tuple(subset(sources, self._cfg.history.max_trials, self._cfg.seed))
         self.sources |= {source.task.key: source for source in sources}
-        method: Method | None = None
-        found = [self._earlier.trials(t.task.key)[: self._budget.trials] for t in fold.targets]
-        for place, (table, done) in enumerate(zip(fold.targets, found, strict=True), start=1):
-            if len(done) < self._budget.trials:
-                if method is None:
-                    method = self._prepared(fold, sources)
-                    self._progress.plan(self._planned(fold, found))
-                self._progress.task(place)
-                done = self._tuned(method, table, {trial.config: trial for trial in done})
-            self.results.append(SourceTask(table.task, table.space, tuple(done)))
+        found = [self._earlier.trials(t.task.key) for t in fold.targets]
+        if self._cfg.workload.network is None and all(map(self._complete, found)):
+            self._keep(fold, found)
+            return
+        method = self._prepared(fold, sources)
+        searches = [self._search(method, *each) for each in zip(fold.targets, found, strict=True)]
+        self._progress.plan(self._planned(fold, found))
+        if self._cfg.workload.network is not None:
+            self._run(searches, 0)
+        else:  # what one table leaves of a budget is not another's
+            for number, each in enumerate(searches):
+                self._run([each], number)
+        self._keep(fold, [each.trials for each in searches])
+
+    def _run(self, searches: Sequence[TaskSearch], before: int) -> None:
+        """Searches tables as one network; ``before`` them are others of the fold."""
+        scheduler = self._context.scheduler(self._context.budget)
+        search(searches, scheduler, lambda place: self._progress.task(before + place + 1))
+
+    def _complete(self, trials: Sequence[Trial]) -> bool:
+        return len(trials) >= self._context.budget.trials
+
+    def _keep(self, fold: Fold, found: Sequence[Sequence[Trial]]) -> None:
+        self.results += [
+            SourceTask(table.task, table.space, tuple(trials))
+            for table, trials in zip(fold.targets, found, strict=True)
+        ]
 
     def _planned(self, fold: Fold, found: Sequence[Sequence[Trial]]) -> list[Planned]:
+        trials = self._context.budget.trials
         return [
-            Planned.of(table.task, self._titles[table.task.key], self._budget.trials - len(done))
+            Planned.of(table.task, self._titles[table.task.key], max(trials - len(done), 0))
             for table, done in zip(fold.targets, found, strict=True)
         ]
 
@@ -198,7 +219,7 @@ class _Search:
         self._progress.stage(f"search {fold.name}")
         return method
 
-    def _tuned(self, method: Method, table: SourceTask, recorded: dict[str, Trial]) -> list[Trial]:
+    def _search(self, method: Method, table: SourceTask, recorded: Sequence[Trial]) -> TaskSearch:
         problem = self._problem(table)
         if not recorded:
             self._log.task(table.task, table.space)
@@ -208,9 +229,12 @@ class _Search:
             self._progress.trial(trial, problem.gflops(trial) if trial.ok else None)
 
         seed = np.random.SeedSequence([int(self._cfg.seed), self._number[table.task.key]])
-        tuner = method.tuner(problem, seed)
-        return tune(
-            problem, tuner, self._measurer, self._budget, recorded=recorded, on_trial=on_trial
+        return TaskSearch(
+            problem,
+            method.tuner(problem, seed),
+            self._measurer,
+            recorded={trial.config: trial for trial in recorded},
+            on_trial=on_trial,
         )
 
     def _nearest(self, task: str, configs: Sequence[str]) -> list[str]:

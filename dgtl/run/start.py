@@ -18,11 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
+from dgtl.methods.schedule import SCHEDULERS
 from dgtl.results.run_folder import Origin, changed
 from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
     from dgtl.methods.base import Method
+    from dgtl.methods.schedule import Scheduler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,7 @@ class RunContext:
         config: the configuration as plain containers, resolved.
         method: what ``model=`` names.
         budget: what it may try.
+        scheduler: made for each network, says which layer is next.
         log_path: the history file of the run.
         earlier: what an interrupted run left in it.
         tracker: follows the run; a context manager that is still to be entered.
@@ -41,6 +44,7 @@ class RunContext:
     config: dict[str, Any]
     method: Method
     budget: Budget
+    scheduler: type[Scheduler]
     log_path: Path
     earlier: History
     tracker: Tracker
@@ -65,7 +69,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
             "aside, hydra.run.dir=FOLDER leaves them alone"
         )
     method: Method = instantiate(cfg.model)
-    budget = budget_of(cfg, method)
+    budget, scheduler = budget_of(cfg, method), scheduler_of(cfg, method)
     folder.mkdir(parents=True, exist_ok=True)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     if cfg.fresh and log_path.exists():
@@ -80,7 +84,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
         name=run_name(cfg.workload.name, method.name, cfg.seed),
         config=config,
     )
-    return RunContext(config, method, budget, log_path, earlier, tracker)
+    return RunContext(config, method, budget, scheduler, log_path, earlier, tracker)
 
 
 def budget_of(cfg: DictConfig, method: Method) -> Budget:
@@ -95,7 +99,19 @@ def budget_of(cfg: DictConfig, method: Method) -> Budget:
     trials = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
     if trials is None:
         trials = cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final
-    return Budget(trials, cfg.budget.batch, cfg.budget.seconds)
+    return Budget(trials, cfg.budget.batch, cfg.budget.seconds, cfg.budget.stop_gain)
+
+
+def scheduler_of(cfg: DictConfig, method: Method) -> type[Scheduler]:
+    """The scheduler that ``scheduler=`` names, or the method's own.
+
+    Raises:
+        ValueError: there is no such scheduler.
+    """
+    name = method.scheduler if cfg.scheduler is None else cfg.scheduler
+    if name not in SCHEDULERS:
+        raise ValueError(f"scheduler={name}: choose of {', '.join(SCHEDULERS)}")
+    return SCHEDULERS[name]
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which candidates to run together: greedy q-EI over their joint distribution."""
+"""Which candidates to run together, and what is gained: q-EI over their joint distribution."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def greedy_qei(
     Returns:
         Rows [min(n, N)] in the order of choice.
     """
-    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
-    log2 = mean + rng.standard_normal((SAMPLES, len(mean))) @ root.T
+    log2 = _joint_samples(mean, covariance, rng)
     level = mean.max() if incumbent is None else max(incumbent, mean.max())
     samples = np.exp2(log2 - level)
     samples *= rng.random(samples.shape) < p_feasible
@@ -62,3 +61,34 @@ def greedy_qei(
         chosen.append(row)
         best = np.maximum(best, samples[:, row])
     return np.array(chosen, dtype=np.int64)
+
+
+def expected_saving(
+    mean: NDArray[np.float64],
+    covariance: NDArray[np.float64],
+    p_feasible: NDArray[np.float64],
+    incumbent: float,
+    rng: np.random.Generator,
+) -> float:
+    """Fraction of the best latency so far that running all candidates is expected to save.
+
+    E[1 - t / t_0] with the least latency t of the candidates and of the best so far, t_0: the q-EI
+    of latency, in units of what there is.
+
+    Args:
+        mean, covariance, p_feasible: of the candidates, as of `greedy_qei`.
+        incumbent: log2 throughput of the best so far.
+        rng: draws the samples.
+    """
+    gain = _joint_samples(mean, covariance, rng) - incumbent
+    gain[rng.random(gain.shape) >= p_feasible] = -np.inf
+    best = np.maximum(gain.max(axis=1, initial=0.0), 0.0)
+    return float(np.mean(1.0 - np.exp2(-best)))
+
+
+def _joint_samples(
+    mean: NDArray[np.float64], covariance: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Samples [SAMPLES, N] of normal variables."""
+    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(len(mean)))
+    return mean + rng.standard_normal((SAMPLES, len(mean))) @ root.T

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.core.folds import assign_folds
-from dgtl.tables.networks import OTHER, SHAPES, networks_of
+from dgtl.tables.networks import OTHER, SHAPES, networks_of, weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,3 +82,17 @@ def network_folds(
         if own:
             folds.append(Fold(name, own, sources))
     return folds
+
+
+def network_fold(read: Tables, targets: Sequence[SourceTask], network: str) -> Fold:
+    """One network of its recorded layers, each as often as the network runs it.
+
+    Raises:
+        ValueError: the network leaves nothing to learn from.
+    """
+    (fold,) = network_folds(read, targets, [network])
+    layers = tuple(
+        dataclasses.replace(t, task=dataclasses.replace(t.task, weight=weight_of(t.task, network)))
+        for t in fold.targets
+    )
+    return dataclasses.replace(fold, targets=layers)

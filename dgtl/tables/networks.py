@@ -119,3 +119,16 @@ def layer_of(task: Task) -> Layer | None:
         return None
     size, outputs, kernel, inputs, stride = (int(n or 1) for n in found.groups())
     return inputs, outputs, kernel, stride, size
+
+
+REPEATED_DEPTHWISE = {"depthwise_conv2d_14x14x512x3x3x1": 5}
+"""Depthwise layers that MobileNet-v1 runs more than once."""
+
+
+def weight_of(task: Task, network: str) -> int:
+    """How often a network runs a layer; 1 where that is not known."""
+    layer = layer_of(task)
+    if layer in NETWORKS.get(network, {}):
+        return NETWORKS[network][layer]
+    key = re.sub(r"_\d+x", "_", task.shape_key, count=1)
+    return REPEATED_DEPTHWISE.get(key, 1) if network == "mobilenet_v1" else 1

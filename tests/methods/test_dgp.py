@@ -63,7 +63,8 @@ def numbered(n: int = N) -> np.ndarray:
 
 
 def selected(method: DGP, model: Known, n: int, observed: Observations = NOTHING):
-    return method.select_batch(model, numbered(), n, observed, np.random.default_rng(0))
+    choice = method.select_batch(model, numbered(), n, observed, np.random.default_rng(0))
+    return choice.rows, choice.log2_gflops
 
 
 def test_a_greedy_batch_is_the_top_predictions_in_their_order() -> None:
@@ -284,8 +285,8 @@ def test_one_candidate_is_chosen_and_none_is_no_trouble() -> None:
     model = Known(np.zeros(N), np.eye(N))
     rng = np.random.default_rng(0)
     for n in (0, 1):
-        rows, log2 = DGP().select_batch(model, numbered(n), 3, NOTHING, rng)
-        assert (rows.tolist(), len(log2)) == (list(range(n)), n)
+        choice = DGP().select_batch(model, numbered(n), 3, NOTHING, rng)
+        assert (choice.rows.tolist(), len(choice.log2_gflops)) == (list(range(n)), n)
     assert len(model.observed) == 1
 
 
@@ -308,7 +309,7 @@ def test_what_q_ei_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     method = DGP(greedy_fraction=0.4, covariance_scale=0.5)
     method.validity = Fails(3)
     found = Observations(numbered(0), np.empty(0), 8.0)
-    rows, log2 = method.select_batch(Known(mean, covariance), numbered(), 6, found, rng)
+    choice = method.select_batch(Known(mean, covariance), numbered(), 6, found, rng)
     order = np.argsort(-(mean + np.where(np.arange(N) == 3, -10.0, 0.0)))
     means, covariances, runs, n, incumbent, own, first = told[0]
     np.testing.assert_array_equal(means, mean[order])
@@ -316,8 +317,8 @@ def test_what_q_ei_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(runs, np.where(order == 3, 2.0**-10, 1.0))
     assert (n, incumbent, first) == (6, 3.0, {"first": 2})
     assert own is rng
-    np.testing.assert_array_equal(rows, order[[1, 0]])
-    np.testing.assert_array_equal(log2, mean[rows])
+    np.testing.assert_array_equal(choice.rows, order[[1, 0]])
+    np.testing.assert_array_equal(choice.log2_gflops, mean[choice.rows])
     method.select_batch(Known(mean, covariance), numbered(), 6, NOTHING, rng)
     assert told[1][4] is None
 

@@ -34,6 +34,7 @@ _ABSENT = 1e6
 def fit_residual_gp(
     features: Array,
     residuals: Array,
+    below: Array,
     task: NDArray[np.int64],
     config: ResidualGPConfig,
     seed: np.random.SeedSequence,
@@ -44,6 +45,7 @@ def fit_residual_gp(
         features: [N, width].
         residuals: [N] measured less predicted log2 throughput, by models that had not seen the
             task of the row.
+        below: [N] log2 throughput that these models expect less than at best of the task.
         task: [N] which task a row is of.
         config: steps of the optimiser.
         seed: of the rows drawn.
@@ -61,8 +63,11 @@ def fit_residual_gp(
     )
     offset = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive())
     noise = gpflow.Parameter(0.25 * total, transform=gpflow.utilities.positive(lower=_FLOOR))
+    floor = gpflow.Parameter(0.5, transform=tfp.bijectors.Sigmoid(_to64(0.02), _to64(1.0)))
+    reach = gpflow.Parameter(1.0, transform=gpflow.utilities.positive(lower=0.1))
     variables = [*kernel.trainable_variables, *offset.trainable_variables]
-    variables += noise.trainable_variables
+    for parameter in (noise, floor, reach):
+        variables += parameter.trainable_variables
     rows_of = [np.flatnonzero(task == t) for t in np.unique(task)]
     prior_scale = 1.0 / len(rows_of)
     adam = tf_keras.optimizers.Adam(config.learning_rate, jit_compile=False)
@@ -70,10 +75,11 @@ def fit_residual_gp(
 
     # No condition in it depends on a tensor: AutoGraph would take time for nothing.
     @tf.function(autograph=False, reduce_retracing=True)
-    def step(x: tf.Tensor, y: tf.Tensor, absent: tf.Tensor) -> None:
+    def step(x: tf.Tensor, y: tf.Tensor, r: tf.Tensor, absent: tf.Tensor) -> None:
         with tf.GradientTape() as tape:
-            covariance = kernel(x) + offset
-            diagonal = tf.linalg.diag_part(covariance) + noise + _ABSENT * absent
+            scale = 1.0 - (1.0 - floor) * tf.exp(-r / reach)
+            covariance = scale[..., :, None] * scale[..., None, :] * kernel(x) + offset
+            diagonal = tf.linalg.diag_part(covariance) + noise * scale**2 + _ABSENT * absent
             covariance = tf.linalg.set_diag(covariance, diagonal)
             normal = tfp.distributions.MultivariateNormalTriL(
                 tf.zeros_like(y), tf.linalg.cholesky(covariance)
@@ -96,7 +102,7 @@ def fit_residual_gp(
             # Never a row twice: copies that agree would tell of timings without noise.
             kept = rng.permutation(own)[: config.rows]
             rows[j, : len(kept)], absent[j, : len(kept)] = kept, 0.0
-        step(*(tf.constant(part) for part in (inputs[rows], residuals[rows], absent)))
+        step(*(tf.constant(part) for part in (inputs[rows], residuals[rows], below[rows], absent)))
     return ResidualGP(
         columns,
         mean,
@@ -105,4 +111,10 @@ def fit_residual_gp(
         float(kernel.variance.numpy()),
         float(offset.numpy()),
         float(noise.numpy()),
+        float(floor.numpy()),
+        float(reach.numpy()),
     )
+
+
+def _to64(value: float) -> tf.Tensor:
+    return tf.constant(value, tf.float64)

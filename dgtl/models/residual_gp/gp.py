@@ -1,12 +1,16 @@
 """Per-task Gaussian process on the source model's residuals.
 
 What holds for all tasks is the source model's business. What it gets wrong on one task is not
-noise: neighbouring configurations are wrong together. So the log2 throughput of task t is
+noise: neighbouring configurations are wrong together. And a model errs by a factor of two on a slow
+configuration, but by a tenth on one that it takes for the task's best: nothing is much faster than
+that, the machine has its limits. So the log2 throughput of task t is
 
-    y_t(x) = f(x) + d_t(x) + e,        d_t ~ GP(0, s_o^2 + s_k^2 k(x, x')),  e ~ N(0, s_e^2)
+    y_t(x) = f(x) + o_t + s(x) (d_t(x) + e),    o_t ~ N(0, s_o^2),  d_t ~ GP(0, s_k^2 k(x, x')),
+                                                e ~ N(0, s_e^2)
 
-with the source model f and a residual d_t of its own for every task, an offset and a Matern-5/2
-kernel with one length scale for each feature. The hyperparameters are learned from the source
+with the source model f, an offset o_t and a residual d_t of its own for every task, a Matern-5/2
+kernel with one length scale for each feature, and a scale s that rises from a floor to 1 as f(x)
+falls below the best that f expects of the task. The hyperparameters are learned from the source
 tasks, each predicted by a model that had not seen it (fit.py). On a target the posterior of d_t is
 in closed form (Sun et al., ICCV 2021, eq. 2, in function space); its joint distribution over
 candidates says which of them are worth trying together.
@@ -71,6 +75,8 @@ class ResidualGP:
         kernel_variance: s_k^2.
         offset_variance: s_o^2.
         noise: s_e^2.
+        floor: s where f expects the task's best.
+        reach: log2 throughput below that in which s rises by 63 % of what is left to 1.
     """
 
     columns: NDArray[np.int64]
@@ -80,26 +86,39 @@ class ResidualGP:
     kernel_variance: float
     offset_variance: float
     noise: float
+    floor: float
+    reach: float
 
-    @property
-    def variance(self) -> float:
-        """Of a new trial of a task that nothing is known of, the source model's error included."""
-        return self.kernel_variance + self.offset_variance + self.noise
+    def scale(self, below: Array) -> Array:
+        """s [N] where the source model expects ``below`` less log2 throughput than at best [N]."""
+        return 1.0 - (1.0 - self.floor) * np.exp(-np.maximum(below, 0.0) / self.reach)
 
     def scaled(self, features: Array) -> Array:
         """Features [N, width] in units of length scales [N, D]."""
         return (features[:, self.columns] - self.mean) / (self.std * self.lengthscales)
 
-    def covariance(self, a: Array, b: Array) -> Array:
-        """Prior covariance [N, M] of the residuals at scaled inputs [N, D] and [M, D]."""
+    def covariance(self, a: Array, b: Array, scales: tuple[Array, Array]) -> Array:
+        """Prior covariance [N, M] of residuals, noise left out.
+
+        Args:
+            a, b: scaled inputs [N, D] and [M, D].
+            scales: s there [N] and [M].
+        """
         r2 = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1) - 2.0 * a @ b.T
         s = np.sqrt(5.0 * np.maximum(r2, 0.0))
         matern = (1.0 + s + s * s / 3.0) * np.exp(-s)
+        matern *= np.outer(*scales)
         return np.asarray(self.kernel_variance * matern + self.offset_variance)
 
-    def condition(self, features: Array, residuals: Array) -> ResidualPosterior:
-        """The posterior of a task with log2 residuals [n] at features [n, width]."""
-        return ResidualPosterior(self, self.scaled(features), residuals)
+    def condition(self, features: Array, residuals: Array, below: Array) -> ResidualPosterior:
+        """The posterior of a task.
+
+        Args:
+            features: of its trials [n, width].
+            residuals: measured less predicted log2 throughput [n].
+            below: see `scale` [n].
+        """
+        return ResidualPosterior(self, self.scaled(features), residuals, self.scale(below))
 
     def save(self, path: Path) -> None:
         """Write the numbers as an npz."""
@@ -122,6 +141,8 @@ class ResidualGP:
                     float(stored["kernel_variance"]),
                     float(stored["offset_variance"]),
                     float(stored["noise"]),
+                    float(stored["floor"]),
+                    float(stored["reach"]),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not a residual GP ({error})") from error
@@ -141,41 +162,45 @@ def condition_gaussian(mean: Array, covariance: Array, values: Array) -> tuple[A
 
 
 class ResidualPosterior:
-    """Posterior of one task's residual from the source model, noise left out.
+    """Posterior of one task's residual from the source model.
 
     Args:
         process: the prior.
         inputs: [n, D] scaled inputs of the task's trials; none leaves the prior.
         residuals: [n] measured less predicted log2 throughput.
+        scale: [n] of the residuals, see `ResidualGP.scale`.
     """
 
-    def __init__(self, process: ResidualGP, inputs: Array, residuals: Array) -> None:
+    def __init__(self, process: ResidualGP, inputs: Array, residuals: Array, scale: Array) -> None:
         self._process = process
-        self._inputs = inputs
-        gram = process.covariance(inputs, inputs)
-        gram[np.diag_indices_from(gram)] += process.noise + _JITTER
+        self._inputs, self._scale = inputs, scale
+        gram = process.covariance(inputs, inputs, (scale, scale))
+        gram[np.diag_indices_from(gram)] += process.noise * scale**2 + _JITTER
         self._factor = cho_factor(gram, lower=True)
         self._weights = cho_solve(self._factor, residuals)
 
-    def mean(self, features: Array) -> Array:
-        """Mean [N] at features [N, width]."""
-        return np.asarray(self._cross(self._process.scaled(features)) @ self._weights)
+    def mean(self, features: Array, below: Array) -> Array:
+        """Mean [N] at features [N, width], the source model expecting ``below`` [N]."""
+        scale = self._process.scale(below)
+        return np.asarray(self._cross(self._process.scaled(features), scale) @ self._weights)
 
-    def joint(self, features: Array) -> tuple[Array, Array]:
-        """Mean [N] and covariance [N, N] at features [N, width]."""
-        scaled = self._process.scaled(features)
-        cross = self._cross(scaled)
+    def joint(self, features: Array, below: Array) -> tuple[Array, Array]:
+        """Mean [N] and covariance [N, N] of new trials, noise included; see `mean`."""
+        scaled, scale = self._process.scaled(features), self._process.scale(below)
+        cross = self._cross(scaled, scale)
         reduced = solve_triangular(self._factor[0], cross.T, lower=True)
-        covariance = self._process.covariance(scaled, scaled) - reduced.T @ reduced
+        covariance = self._process.covariance(scaled, scaled, (scale, scale)) - reduced.T @ reduced
+        covariance[np.diag_indices_from(covariance)] += self._process.noise * scale**2
         return cross @ self._weights, covariance
 
-    def variance(self, features: Array) -> Array:
-        """Variance [N] at features [N, width]."""
-        reduced = solve_triangular(
-            self._factor[0], self._cross(self._process.scaled(features)).T, lower=True
-        )
-        prior = self._process.kernel_variance + self._process.offset_variance
-        return np.maximum(prior - (reduced * reduced).sum(axis=0), 0.0)
+    def variance(self, features: Array, below: Array) -> Array:
+        """Variance [N] of new trials, noise included; see `mean`."""
+        process, scale = self._process, self._process.scale(below)
+        cross = self._cross(process.scaled(features), scale)
+        reduced = solve_triangular(self._factor[0], cross.T, lower=True)
+        prior = process.kernel_variance * scale**2 + process.offset_variance
+        known = np.maximum(prior - (reduced * reduced).sum(axis=0), 0.0)
+        return np.asarray(known + process.noise * scale**2)
 
-    def _cross(self, scaled: Array) -> Array:
-        return self._process.covariance(scaled, self._inputs)
+    def _cross(self, scaled: Array, scale: Array) -> Array:
+        return self._process.covariance(scaled, self._inputs, (scale, self._scale))

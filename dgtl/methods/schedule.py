@@ -1,0 +1,265 @@
+"""Whose turn it is: schedulers over the tasks of a network.
+
+A step of a search is a batch of one task. `Even` gives all tasks as many trials (the paper's plan),
+`Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule), `Expected` what the
+tuners' models expect of the next step. All count seconds as trials have them (`Trial.search_s`), so
+that a resumed or replayed search decides as the first one did.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+import time
+from typing import TYPE_CHECKING
+
+from dgtl.measure.protocol import VisitNeededError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from dgtl.core.records import Task
+    from dgtl.methods.loop import Budget, TaskSearch
+
+OPERATIONS_A_BYTE = 16.0
+"""What a core does while a byte comes from memory, as an order of magnitude."""
+
+FAILED_STEPS = 3
+"""After so many steps of which nothing ran, a task waits for all others."""
+
+SHARE_AHEAD = 0.1
+"""`Budget.stop_gain` looks ahead by this fraction of the seconds spent."""
+
+TRUST_PRIOR = 0.1
+"""Fraction of a latency, expected and saved before any is counted, see `Expected`."""
+
+
+class Scheduler(abc.ABC):
+    """Says which task has the next step, and of how many trials.
+
+    Args:
+        budget: of the search.
+    """
+
+    def __init__(self, budget: Budget):
+        self.budget = budget
+
+    @abc.abstractmethod
+    def turn(self, tasks: Sequence[TaskSearch]) -> tuple[int, int] | None:
+        """Place of the task that is next and its number of trials; None: the search is over."""
+
+
+def search(
+    tasks: Sequence[TaskSearch],
+    scheduler: Scheduler,
+    on_step: Callable[[int], None] = lambda place: None,
+) -> None:
+    """Searches all tasks of a network, until the scheduler or the seconds end it.
+
+    Args:
+        tasks: of the network.
+        scheduler: says whose turn it is.
+        on_step: called with the place of a task before its step.
+
+    Raises:
+        VisitNeededError: some tasks wait for what is timed elsewhere; all were asked.
+    """
+    waiting: VisitNeededError | None = None
+    seconds = scheduler.budget.seconds
+    since = time.perf_counter()
+    while seconds is None or spent_s(tasks) < seconds:
+        if (turn := scheduler.turn(tasks)) is None:
+            break
+        place, n = turn
+        on_step(place)
+        try:
+            tasks[place].step(n, since)
+        except VisitNeededError as error:
+            waiting, tasks[place].done = error, True
+        since = time.perf_counter()
+    if waiting is not None:
+        raise waiting
+
+
+def spent_s(tasks: Sequence[TaskSearch]) -> float:
+    """Seconds of search of all tasks."""
+    return sum(task.spent_s for task in tasks)
+
+
+def latency_s(tasks: Sequence[TaskSearch]) -> float:
+    """Latency [s] of all tasks together, each as often as the network runs it."""
+    return sum(task.problem.task.weight * task.best_s for task in tasks)
+
+
+def cost(task: Task) -> float:
+    """What a task is expected to take of a network, before anything is known of it.
+
+    In operations, to which the bytes that it moves are added.
+    """
+    return task.weight * (task.flops + OPERATIONS_A_BYTE * task.bytes)
+
+
+class Even(Scheduler):
+    """As many trials for each task, one task after another: the paper's plan.
+
+    Where seconds are limited, each has an equal share of what is left, the costliest first.
+    """
+
+    def __init__(self, budget: Budget):
+        super().__init__(budget)
+        self._place: int | None = None
+        self._until_s = math.inf
+
+    def turn(self, tasks: Sequence[TaskSearch]) -> tuple[int, int] | None:
+        if self._place is None or self._over(tasks[self._place]):
+            self._begin(tasks)
+        if self._place is None:
+            return None
+        left = self.budget.trials - len(tasks[self._place].trials)
+        return self._place, min(self.budget.batch, left)
+
+    def _over(self, task: TaskSearch) -> bool:
+        return task.done or len(task.trials) >= self.budget.trials or task.spent_s >= self._until_s
+
+    def _begin(self, tasks: Sequence[TaskSearch]) -> None:
+        """The next task that is not over."""
+        order = list(range(len(tasks)))
+        if self.budget.seconds is not None:
+            order = by_cost(tasks)
+        begin = 0 if self._place is None else order.index(self._place) + 1
+        self._place, self._until_s = None, math.inf
+        for position in range(begin, len(tasks)):
+            tasks[order[position]].take_recorded(self.budget.trials)
+            if not self._over(tasks[order[position]]):
+                self._place = order[position]
+                if self.budget.seconds is not None:
+                    left_s = self.budget.seconds - spent_s(tasks)
+                    self._until_s = tasks[self._place].spent_s + left_s / (len(tasks) - position)
+                return
+
+
+def by_cost(tasks: Sequence[TaskSearch]) -> list[int]:
+    """Places of tasks, the costliest first."""
+    return sorted(range(len(tasks)), key=lambda place: -cost(tasks[place].problem.task))
+
+
+class _Greedy(Scheduler):
+    """One step for each task, the costliest first; then always the one that promises most."""
+
+    def turn(self, tasks: Sequence[TaskSearch]) -> tuple[int, int] | None:
+        left = self.budget.trials * len(tasks) - sum(len(task.trials) for task in tasks)
+        going = [place for place in by_cost(tasks) if not tasks[place].done]
+        if left <= 0 or not going:
+            return None
+        n = min(self.budget.batch, left)
+        untried = [p for p in going if not tasks[p].best_history_s]
+        if untried:
+            return untried[0], n
+        failed = [p for p in going if math.isinf(tasks[p].best_s)]
+        if again := [p for p in failed if len(tasks[p].best_history_s) < FAILED_STEPS]:
+            return again[0], n
+        running = [place for place in going if place not in failed]
+        if not running:
+            return failed[0], n
+        saved = {place: self.saving(tasks, place) for place in running}
+        place = max(running, key=lambda place: saved[place])
+        if self.little(tasks, saved[place]):
+            return None
+        return place, n
+
+    @abc.abstractmethod
+    def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
+        """Seconds of the network's latency that the next step of a task is worth, in any unit."""
+
+    def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
+        """Whether the best saving is not worth going on."""
+        return False
+
+
+class Gradient(_Greedy):
+    """The task whose latency falls fastest: the rule of Ansor and MetaSchedule.
+
+    A step of task i is worth w_i (alpha (t(n - k) - t(n)) / k + (1 - alpha) t(n) / n), with its
+    weight w, its best latency t after n steps and a window of k steps (Zheng et al., OSDI 2020,
+    section 6; the form and the constants are those of MetaSchedule's `gradient_based.cc`).
+
+    Args:
+        budget: of the search; `Budget.stop_gain` is not for it.
+        alpha: of what was seen, against what is left at most.
+        window: steps.
+    """
+
+    def __init__(self, budget: Budget, alpha: float = 0.2, window: int = 3):
+        super().__init__(budget)
+        self._alpha, self._window = alpha, window
+
+    def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
+        return tasks[place].problem.task.weight * self.fall_s(tasks[place])
+
+    def fall_s(self, task: TaskSearch) -> float:
+        """Seconds that the next step may save of one run of a task."""
+        history = task.best_history_s
+        n = len(history)
+        seen = 0.0
+        if n > self._window and math.isfinite(history[-1 - self._window]):
+            seen = (history[-1 - self._window] - history[-1]) / self._window
+        return self._alpha * seen + (1 - self._alpha) * history[-1] / n
+
+
+class Expected(_Greedy):
+    """The task that is expected to save most of the network's time per second of search.
+
+    A step of task i is worth w_i t_i g_i c / s_i: its weight, its best latency, the fraction of
+    that which its tuner expects the step to save (`TaskSearch.expected_gain`), what such
+    expectations came true so far in this network, and the seconds that a step of this task took so
+    far in the mean. Where a tuner does not say, `Gradient` does.
+    """
+
+    def __init__(self, budget: Budget):
+        super().__init__(budget)
+        self._gradient = Gradient(budget)
+        self._turn: tuple[int, int, float] | None = None  # place, steps before, expected gain
+        self._expected = self._saved = TRUST_PRIOR
+
+    def turn(self, tasks: Sequence[TaskSearch]) -> tuple[int, int] | None:
+        self._learn(tasks)
+        turn = super().turn(tasks)
+        if turn is not None and tasks[turn[0]].best_history_s:
+            gain = tasks[turn[0]].expected_gain()
+            steps = len(tasks[turn[0]].best_history_s)
+            self._turn = None if gain is None else (turn[0], steps, gain)
+        return turn
+
+    def _learn(self, tasks: Sequence[TaskSearch]) -> None:
+        """Counts what the last step was expected to save, and what it did."""
+        if self._turn is None:
+            return
+        place, steps, expected = self._turn
+        self._turn = None
+        history = tasks[place].best_history_s
+        if len(history) > steps:  # the tuner was not done
+            self._expected += expected
+            self._saved += 1.0 - history[steps] / history[steps - 1]
+
+    def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
+        task = tasks[place]
+        gain = task.expected_gain()
+        if gain is None:
+            saved_s = self._gradient.fall_s(task)
+        else:
+            saved_s = gain * self._saved / self._expected * task.best_s
+        return task.problem.task.weight * saved_s / (task.spent_s / len(task.best_history_s))
+
+    def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
+        if self.budget.stop_gain is None:
+            return False
+        ahead_s = SHARE_AHEAD * spent_s(tasks)
+        return saving * ahead_s < self.budget.stop_gain * latency_s(tasks)
+
+
+SCHEDULERS: dict[str, type[Scheduler]] = {
+    "even": Even,
+    "gradient": Gradient,
+    "expected": Expected,
+}
+"""By the names that ``scheduler=`` has."""
