@@ -59,8 +59,8 @@ class PredictingTuner(Tuner, Protocol):
 class ForeseeingTuner(Tuner, Protocol):
     """A tuner whose model says what more trials are worth."""
 
-    def expected_gain(self) -> float | None:
-        """Fraction of the best latency that the next proposals are expected to save.
+    def expected_gain(self, n: int) -> float | None:
+        """Fraction of the best latency that the next ``n`` proposals are expected to save.
 
         None where nothing is known yet.
         """

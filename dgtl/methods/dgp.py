@@ -19,7 +19,7 @@ from dgtl.models.cache import load_or_fit
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.ready import load_ready
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
-from dgtl.models.xgb import XGBModel
+from dgtl.models.xgb import XGBConfig, XGBModel
 from dgtl.search.acquisition import CANDIDATES, expected_saving, greedy_qei
 
 if TYPE_CHECKING:
@@ -31,6 +31,27 @@ if TYPE_CHECKING:
     from dgtl.core.history import SourceTask
     from dgtl.methods.transfer import Observations
     from dgtl.models import CostModel
+
+
+CORRECTION = XGBConfig(trees=50, depth=5, subsample=1.0, nthread=1)
+"""Trees that correct the source model: a tenth of the time of fitting all trees anew to sources and
+target, and as good (docs/decisions/0018-corrections.md)."""
+
+ANCHORS = 500
+"""Trials of the sources that a correction sees too: where the target says nothing, it is little."""
+
+Trials = tuple["NDArray[np.float32]", "NDArray[np.float64]"]
+"""Features [n, D] and throughput [n], in GFLOPS or as a multiple of what a model expects."""
+
+
+def _left(model: CostModel | None, features: NDArray[np.float32], gflops: NDArray[np.float64]):
+    """Throughput [n] as a multiple of what a model expects."""
+    assert model is not None, "only a source model is corrected"
+    return gflops / np.exp2(model.predict_mean(features))
+
+
+def _joined(a: Trials, b: Trials) -> Trials:
+    return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
 
 
 @dataclasses.dataclass
@@ -46,9 +67,11 @@ class DGP(Transfer):
             conditioned on how they did; 0: all are chosen at once.
         covariance_scale: factor of the covariance in q-EI: less bets less on the upper tail of a
             normal distribution, which the machine's limit cuts off.
-        pooled_target_weight: weight of a target trial in trees that are fitted anew to source and
-            target together and averaged with the tuned model; 0 leaves them out.
-        pooled_fraction: fraction of these trees in that mean.
+        correction_weight: weight of a target trial in trees that correct the source model, fitted
+            for every search to what it leaves of the target's trials and of some of the sources';
+            0 leaves them out.
+        correction_fraction: fraction of the source model so corrected in the mean; the rest is the
+            tuned model's.
     """
 
     network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
@@ -56,22 +79,22 @@ class DGP(Transfer):
     greedy_fraction: float = 0.5
     update_every: int = 16
     covariance_scale: float = 1.0
-    pooled_target_weight: float = 2.0
-    pooled_fraction: float = 0.75
+    correction_weight: float = 2.0
+    correction_fraction: float = 0.75
 
     name = "dgp"
     scheduler = "expected"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("greedy_fraction", "covariance_scale", "pooled_fraction"):
+        for name in ("greedy_fraction", "covariance_scale", "correction_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
-        for name in ("pooled_target_weight", "update_every"):
+        for name in ("correction_weight", "update_every"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: not negative")
-        self._further: XGBModel | None = None  # trees of what was learned further
-        self._source_trials = np.empty((0, 0), np.float32), np.empty(0)
+        self._anchors = np.empty((0, 0), np.float32), np.empty(0)
+        self._further: XGBModel | None = None
 
     def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> StackedDGP:
         """Stage 1: the stacked deep GP learns from the sources (eq. 1), or is loaded."""
@@ -89,7 +112,9 @@ class DGP(Transfer):
             ready = load_or_fit(cache, features, gflops, settings, fit)
         model, self.cached_training_s = ready
         assert isinstance(model, StackedDGP)
-        self._source_trials = features, gflops
+        rows = np.random.default_rng(seed).permutation(len(gflops))[:ANCHORS]
+        self._anchors = features[rows], _left(model, features[rows], gflops[rows])
+        self._further = None
         return model
 
     def learning_settings(self, seed: int) -> dict[str, Any]:
@@ -101,26 +126,20 @@ class DGP(Transfer):
         }
 
     def learn_further(self, sources: Sequence[SourceTask]) -> None:
-        """Trees of the sources of old and new choose the tuning set with the model of the old.
+        """The trees that correct the source model see them, in every search and before the first.
 
-        The trees that are fitted for every search see the new ones too. The deep GP does not:
-        training it takes minutes.
+        The deep GP does not: training it takes minutes.
         """
         if (
             self.source is None
-            or self.pooled_target_weight == 0.0
+            or self.correction_weight == 0.0
             or not any(source.ok_trials for source in sources)
         ):
             return
         features, gflops, _ = source_data(sources)
-        known = self._source_trials
-        self._further = XGBModel.pooled(
-            self.stack.trees, known, (features, gflops), self.pooled_target_weight, seed=0
-        )
-        self._source_trials = (
-            np.concatenate([known[0], features]),
-            np.concatenate([known[1], gflops]),
-        )
+        further = features, _left(self.source, features, gflops)
+        self._further = self._correction(further, seed=0)
+        self._anchors = _joined(self._anchors, further)
 
     def prior(self, like: NDArray[np.float32]) -> CostModel | None:
         """The source model, which knows what to expect of the target's best."""
@@ -128,7 +147,9 @@ class DGP(Transfer):
             return None
         prior = self.source.adapt(like[:0], np.empty(0), like)
         return (
-            prior if self._further is None else prior.averaged(self._further, self.pooled_fraction)
+            prior
+            if self._further is None
+            else prior.corrected(self._further, self.correction_fraction)
         )
 
     def adapt(
@@ -145,16 +166,17 @@ class DGP(Transfer):
         if not isinstance(prior, TunedDGP):
             return DeepGP.of_target(self.network, features, gflops, seed=seed)
         tuned = prior.adapt(features, gflops)
-        if self.pooled_target_weight == 0.0:
+        if self.correction_weight == 0.0:
             return tuned
-        trees = XGBModel.pooled(
-            self.stack.trees,
-            self._source_trials,
-            (features, gflops),
-            self.pooled_target_weight,
-            seed=seed,
-        )
-        return tuned.averaged(trees, self.pooled_fraction)
+        target = features, _left(self.source, features, gflops)
+        return tuned.corrected(self._correction(target, seed), self.correction_fraction)
+
+    def _correction(self, trials: Trials, seed: int) -> XGBModel:
+        """Trees on what the source model leaves of trials, and of the anchors."""
+        model = XGBModel(CORRECTION)
+        weights = np.repeat([1.0, self.correction_weight], [len(self._anchors[1]), len(trials[1])])
+        model.fit(*_joined(self._anchors, trials), seed=seed, weights=weights)
+        return model
 
     def shortlist_size(self, n: int) -> int:
         """More than are run, where they are chosen together."""

@@ -113,14 +113,14 @@ class TaskSearch:
         if not self.trials and len(self._recorded) >= n:
             self.trials, self.done = list(self._recorded.values())[:n], True
 
-    def expected_gain(self) -> float | None:
-        """Fraction of the best latency that the next step is expected to save.
+    def expected_gain(self, n: int) -> float | None:
+        """Fraction of the best latency that a next step of ``n`` is expected to save.
 
         None where the tuner does not say. Asking costs time of the model, once per step.
         """
         if not self._gain_known:
             tuner = self._tuner
-            self._gain = tuner.expected_gain() if isinstance(tuner, ForeseeingTuner) else None
+            self._gain = tuner.expected_gain(n) if isinstance(tuner, ForeseeingTuner) else None
             self._gain_known = True
         return self._gain
 

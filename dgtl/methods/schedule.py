@@ -225,7 +225,7 @@ class Expected(_Greedy):
         self._learn(tasks)
         turn = super().turn(tasks)
         if turn is not None and tasks[turn[0]].best_history_s:
-            gain = tasks[turn[0]].expected_gain()
+            gain = tasks[turn[0]].expected_gain(self.budget.batch)
             steps = len(tasks[turn[0]].best_history_s)
             self._turn = None if gain is None else (turn[0], steps, gain)
         return turn
@@ -243,7 +243,7 @@ class Expected(_Greedy):
 
     def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
         task = tasks[place]
-        gain = task.expected_gain()
+        gain = task.expected_gain(self.budget.batch)
         if gain is None:
             saved_s = self._gradient.fall_s(task)
         else:

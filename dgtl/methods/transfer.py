@@ -278,7 +278,7 @@ class TransferTuner:
     def ask(self, n: int) -> Configurations:
         """The next ``n`` of the batch at hand; of the next one once that is empty."""
         if len(self._pending.configs) == 0:
-            self._pending = self._next_batch()
+            self._pending = self._next_batch(n)
         batch, self._pending = self._pending.split(n)
         self.predicted_gflops = batch.predicted_gflops
         return batch.configs
@@ -293,8 +293,8 @@ class TransferTuner:
         keys = self._problem.space.keys(self._initial_set)
         self._initial_set = self._initial_set[[key not in tried for key in keys]]
 
-    def expected_gain(self) -> float | None:
-        """Fraction of the best latency that the next trials are expected to save.
+    def expected_gain(self, n: int) -> float | None:
+        """Fraction of the best latency that the next ``n`` trials are expected to save.
 
         Where the next search is still to be made, what the last one left tells: less than it will
         find. None where nothing is known.
@@ -304,19 +304,22 @@ class TransferTuner:
         if self._round is None or self._round.model is None:
             return None
         if self._round.left > 0:
-            self._pending = self._next_batch()
+            self._pending = self._next_batch(n)
             return self._pending.gain
-        n = self._method.subbatch_size(self._method.final)
         rng = np.random.default_rng(self._gain_seed)
         return self._selected(self._round, n, rng)[0].gain
 
-    def _next_batch(self) -> Batch:
-        """What to run now that all before it was told; empty when the last round is over."""
+    def _next_batch(self, n: int) -> Batch:
+        """What to run now that all before it was told; empty when the last round is over.
+
+        Args:
+            n: most configurations that are to be chosen at once in a search.
+        """
         if not self._began:
             self._began = True
-            n = self._method.tuning_set - sum(trial.ok for trial in self._trials)
-            if n > 0:
-                return self._tuning_set(n)
+            missing = self._method.tuning_set - sum(trial.ok for trial in self._trials)
+            if missing > 0:
+                return self._tuning_set(missing)
         if self._round is None or self._round.left == 0:
             if self._rounds == self._method.rounds:
                 return Batch.unpredicted(self._initial_set[:0])
@@ -325,11 +328,11 @@ class TransferTuner:
             self._round = self._search()
         search = self._round
         if search.model is None:
-            n, search.left = search.left, 0
             tried = {trial.config for trial in self._trials}
-            keys = untried(self._problem.space, self._search_rng, n, tried)
+            keys = untried(self._problem.space, self._search_rng, search.left, tried)
+            search.left = 0
             return Batch.unpredicted(self._problem.space.parse_all(keys))
-        n = self._method.subbatch_size(min(search.left, len(search.candidates)))
+        n = self._method.subbatch_size(min(n, search.left, len(search.candidates)))
         batch, search.candidates = self._selected(search, n, self._search_rng)
         search.left = search.left - n if len(search.candidates) else 0
         return batch

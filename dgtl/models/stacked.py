@@ -32,7 +32,7 @@ from dgtl.models.residual_gp.gp import (
     ResidualGP,
     ResidualGPConfig,
     ResidualPosterior,
-    condition_gaussian,
+    condition_student,
 )
 from dgtl.models.xgb import XGBConfig, XGBModel
 
@@ -236,8 +236,9 @@ class TunedDGP:
         source: the source model.
         top: log2 throughput that it expects of the task's best.
         residual: posterior of the task.
-        trees: fitted to source and target trials together; they are wrong in other places.
-        pooled_fraction: of these trees in the mean.
+        trees: correct the source model, as a multiple of its throughput: a second way to learn from
+            the target, wrong in other places.
+        fraction: of the source model so corrected in the mean.
     """
 
     def __init__(
@@ -246,13 +247,13 @@ class TunedDGP:
         top: float,
         residual: ResidualPosterior,
         trees: XGBModel | None = None,
-        pooled_fraction: float = 0.0,
+        fraction: float = 0.0,
     ) -> None:
         self._source = source
         self._top = top
         self._residual = residual
         self._trees = trees
-        self._pooled_fraction = pooled_fraction
+        self._fraction = fraction
 
     @classmethod
     def of(cls, source: StackedDGP, top: float) -> TunedDGP:
@@ -267,9 +268,9 @@ class TunedDGP:
         residual = self._source.residual.condition(x, y - prior, self._top - prior)
         return TunedDGP(self._source, self._top, residual)
 
-    def averaged(self, trees: XGBModel, pooled_fraction: float) -> TunedDGP:
-        """This model with ``pooled_fraction`` of ``trees`` in its mean."""
-        return TunedDGP(self._source, self._top, self._residual, trees, pooled_fraction)
+    def corrected(self, trees: XGBModel, fraction: float) -> TunedDGP:
+        """This model with the source model, corrected by ``trees``, as a fraction of its mean."""
+        return TunedDGP(self._source, self._top, self._residual, trees, fraction)
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
@@ -305,12 +306,12 @@ class TunedDGP:
         x = np.concatenate([later, x])
         prior = self._source.predict_mean(x)
         _, covariance = self._residual.joint(x, self._top - prior)
-        return condition_gaussian(self._mean(x, prior), covariance, y)
+        return condition_student(self._mean(x, prior), covariance, y, self._residual.freedom)
 
     def _mean(self, x: Array, prior: Array) -> Array:
         """Mean [N] at features [N, D] of which the source model expects ``prior`` [N]."""
-        mean = prior + self._residual.mean(x, self._top - prior)
-        if self._trees is None:
-            return mean
-        by_trees = self._trees.predict_mean(x)
-        return (1.0 - self._pooled_fraction) * mean + self._pooled_fraction * by_trees
+        moved = self._residual.mean(x, self._top - prior)
+        if self._trees is not None:
+            correction = self._trees.predict_mean(x)
+            moved = (1.0 - self._fraction) * moved + self._fraction * correction
+        return prior + moved

@@ -66,7 +66,8 @@ def fit_residual_gp(
     floor = gpflow.Parameter(0.5, transform=tfp.bijectors.Sigmoid(_to64(0.02), _to64(1.0)))
     reach = gpflow.Parameter(1.0, transform=gpflow.utilities.positive(lower=0.1))
     variables = [*kernel.trainable_variables, *offset.trainable_variables]
-    for parameter in (noise, floor, reach):
+    freedom = gpflow.Parameter(8.0, transform=gpflow.utilities.positive(lower=2.1))
+    for parameter in (noise, floor, reach, freedom):
         variables += parameter.trainable_variables
     rows_of = [np.flatnonzero(task == t) for t in np.unique(task)]
     prior_scale = 1.0 / len(rows_of)
@@ -81,10 +82,7 @@ def fit_residual_gp(
             covariance = scale[..., :, None] * scale[..., None, :] * kernel(x) + offset
             diagonal = tf.linalg.diag_part(covariance) + noise * scale**2 + _ABSENT * absent
             covariance = tf.linalg.set_diag(covariance, diagonal)
-            normal = tfp.distributions.MultivariateNormalTriL(
-                tf.zeros_like(y), tf.linalg.cholesky(covariance)
-            )
-            likelihood = tf.reduce_mean(normal.log_prob(y))
+            likelihood = tf.reduce_mean(_log_student(y, covariance, freedom, 1.0 - absent))
             # log of a length scale is what Adam moves: its density lacks the Jacobian's 1 / l.
             shape = tf.reduce_sum(prior.log_prob(kernel.lengthscales))
             shape += tf.reduce_sum(tf.math.log(kernel.lengthscales))
@@ -113,7 +111,21 @@ def fit_residual_gp(
         float(noise.numpy()),
         float(floor.numpy()),
         float(reach.numpy()),
+        float(freedom.numpy()),
     )
+
+
+def _log_student(y: tf.Tensor, covariance: tf.Tensor, freedom: tf.Tensor, present: tf.Tensor):
+    """Log density [T] of Student-t processes at values [T, n]; absent rows add a constant."""
+    n = tf.reduce_sum(present, axis=-1)
+    root = tf.linalg.cholesky(covariance)
+    white = tf.linalg.triangular_solve(root, y[..., None])[..., 0]
+    surprise = tf.reduce_sum(present * white**2, axis=-1)
+    log_root = tf.reduce_sum(tf.math.log(tf.linalg.diag_part(root)), axis=-1)
+    half = 0.5 * (freedom + n)
+    normaliser = tf.math.lgamma(half) - tf.math.lgamma(0.5 * freedom)
+    normaliser -= 0.5 * n * tf.math.log((freedom - 2.0) * np.pi) + log_root
+    return normaliser - half * tf.math.log1p(surprise / (freedom - 2.0))
 
 
 def _to64(value: float) -> tf.Tensor:

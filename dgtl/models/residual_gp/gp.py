@@ -10,10 +10,15 @@ that, the machine has its limits. So the log2 throughput of task t is
 
 with the source model f, an offset o_t and a residual d_t of its own for every task, a Matern-5/2
 kernel with one length scale for each feature, and a scale s that rises from a floor to 1 as f(x)
-falls below the best that f expects of the task. The hyperparameters are learned from the source
-tasks, each predicted by a model that had not seen it (fit.py). On a target the posterior of d_t is
-in closed form (Sun et al., ICCV 2021, eq. 2, in function space); its joint distribution over
-candidates says which of them are worth trying together.
+falls below the best that f expects of the task. All of y - f is times one more scale that the
+task's own trials tell: a Student-t process (Shah et al., AISTATS 2014), whose degrees of freedom
+say how much tasks differ. So a task whose trials all were as expected is expected to hold no
+surprise.
+
+The hyperparameters are learned from the source tasks, each predicted by a model that had not seen
+it (fit.py). On a target the posterior of d_t is in closed form (Sun et al., ICCV 2021, eq. 2, in
+function space); its joint distribution over candidates says which of them are worth trying
+together.
 """
 
 from __future__ import annotations
@@ -77,6 +82,7 @@ class ResidualGP:
         noise: s_e^2.
         floor: s where f expects the task's best.
         reach: log2 throughput below that in which s rises by 63 % of what is left to 1.
+        freedom: degrees of freedom of the Student-t process, more than 2.
     """
 
     columns: NDArray[np.int64]
@@ -88,6 +94,7 @@ class ResidualGP:
     noise: float
     floor: float
     reach: float
+    freedom: float
 
     def scale(self, below: Array) -> Array:
         """s [N] where the source model expects ``below`` less log2 throughput than at best [N]."""
@@ -143,22 +150,42 @@ class ResidualGP:
                     float(stored["noise"]),
                     float(stored["floor"]),
                     float(stored["reach"]),
+                    float(stored["freedom"]),
                 )
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not a residual GP ({error})") from error
 
 
-def condition_gaussian(mean: Array, covariance: Array, values: Array) -> tuple[Array, Array]:
-    """Mean [N - m] and covariance [N - m, N - m] of the last of N normal variables, given others.
+def condition_student(
+    mean: Array, covariance: Array, values: Array, freedom: float
+) -> tuple[Array, Array]:
+    """Mean [N - m] and covariance [N - m, N - m] of the last of N Student-t variables.
+
+    Given the values of the others.
 
     Args:
         mean: [N].
         covariance: [N, N].
         values: of the first m variables [m], which are given.
+        freedom: degrees of freedom of all.
     """
     m = len(values)
+    residual = values - mean[:m]
     gain = np.linalg.solve(covariance[:m, :m], covariance[:m, m:]).T
-    return mean[m:] + gain @ (values - mean[:m]), covariance[m:, m:] - gain @ covariance[:m, m:]
+    surprise = float(residual @ np.linalg.solve(covariance[:m, :m], residual))
+    left = covariance[m:, m:] - gain @ covariance[:m, m:]
+    return mean[m:] + gain @ residual, scale_of(surprise, m, freedom) * left
+
+
+def scale_of(surprise: float, n: int, freedom: float) -> float:
+    """Factor of a Student-t process's covariance after n values.
+
+    Args:
+        surprise: their squared distance from the mean, by the inverse covariance: n in the mean.
+        n: how many.
+        freedom: degrees of freedom before.
+    """
+    return (freedom + surprise - 2.0) / (freedom + n - 2.0)
 
 
 class ResidualPosterior:
@@ -178,6 +205,13 @@ class ResidualPosterior:
         gram[np.diag_indices_from(gram)] += process.noise * scale**2 + _JITTER
         self._factor = cho_factor(gram, lower=True)
         self._weights = cho_solve(self._factor, residuals)
+        surprise = float(residuals @ self._weights)
+        self._inflation = scale_of(surprise, len(residuals), process.freedom)
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of new trials."""
+        return self._process.freedom + len(self._inputs)
 
     def mean(self, features: Array, below: Array) -> Array:
         """Mean [N] at features [N, width], the source model expecting ``below`` [N]."""
@@ -191,7 +225,7 @@ class ResidualPosterior:
         reduced = solve_triangular(self._factor[0], cross.T, lower=True)
         covariance = self._process.covariance(scaled, scaled, (scale, scale)) - reduced.T @ reduced
         covariance[np.diag_indices_from(covariance)] += self._process.noise * scale**2
-        return cross @ self._weights, covariance
+        return cross @ self._weights, self._inflation * covariance
 
     def variance(self, features: Array, below: Array) -> Array:
         """Variance [N] of new trials, noise included; see `mean`."""
@@ -200,7 +234,7 @@ class ResidualPosterior:
         reduced = solve_triangular(self._factor[0], cross.T, lower=True)
         prior = process.kernel_variance * scale**2 + process.offset_variance
         known = np.maximum(prior - (reduced * reduced).sum(axis=0), 0.0)
-        return np.asarray(known + process.noise * scale**2)
+        return np.asarray(self._inflation * (known + process.noise * scale**2))
 
     def _cross(self, scaled: Array, scale: Array) -> Array:
         return self._process.covariance(scaled, self._inputs, (scale, self._scale))
