@@ -219,7 +219,7 @@ class Expected(_Greedy):
         super().__init__(budget)
         self._gradient = Gradient(budget)
         self._turn: tuple[int, int, float] | None = None  # place, steps before, expected gain
-        self._expected = self._saved = TRUST_PRIOR
+        self._told: dict[int, tuple[float, float]] = {}  # by place: expected and saved so far
 
     def turn(self, tasks: Sequence[TaskSearch]) -> tuple[int, int] | None:
         self._learn(tasks)
@@ -238,8 +238,9 @@ class Expected(_Greedy):
         self._turn = None
         history = tasks[place].best_history_s
         if len(history) > steps:  # the tuner was not done
-            self._expected += expected
-            self._saved += 1.0 - history[steps] / history[steps - 1]
+            before, saved = self._told.get(place, (0.0, 0.0))
+            saved += 1.0 - history[steps] / history[steps - 1]
+            self._told[place] = (before + expected, saved)
 
     def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
         task = tasks[place]
@@ -247,8 +248,15 @@ class Expected(_Greedy):
         if gain is None:
             saved_s = self._gradient.fall_s(task)
         else:
-            saved_s = gain * self._saved / self._expected * task.best_s
+            saved_s = gain * self._trust(place) * task.best_s
         return task.problem.task.weight * saved_s / (task.spent_s / len(task.best_history_s))
+
+    def _trust(self, place: int) -> float:
+        """What expectations of a task came true, as those of the network where it had few."""
+        expected, saved = (sum(column) for column in zip((0.0, 0.0), *self._told.values()))
+        of_network = (TRUST_PRIOR + saved) / (TRUST_PRIOR + expected)
+        expected, saved = self._told.get(place, (0.0, 0.0))
+        return (TRUST_PRIOR * of_network + saved) / (TRUST_PRIOR + expected)
 
     def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
         if self.budget.stop_gain is None:
