@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import toys
+from commands import here
 from configurations import CONF, composed
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from replayed import write
+from untrained import given_residual, untrained_network
 
 from dgtl.methods.transfer import Transfer
 from dgtl.run import replay
@@ -34,7 +36,9 @@ WORDS = [f"experiment={name}" for name in PRESETS] + ["hparams_search=source_tas
 SWEEPS = [word for word in WORDS if "table1" not in word]
 REPLAYS = [*SWEEPS, *(word for word in WORDS if word.endswith("_replay"))]
 DEEP = [f"experiment={name}" for name in ABLATIONS if name != "ablate_features"]
-"""Presets that train a deep GP."""
+"""Presets with a deep GP."""
+TRAINED = ("experiment=ablate_layers", "experiment=ablate_frozen")
+"""Those for which it is trained: what the others vary has no say in the training."""
 N_ROWS = 12
 Job = tuple[str, ...]
 
@@ -73,7 +77,8 @@ def tiny(word: str, job: Job, tables: Path) -> DictConfig:
         "hardware.min_rows=8",
         "workload.folds=2",
         "tracking=disabled",
-        f"cache={tables.parent / 'models'}",  # what learns alike learns once
+        # What learns alike learns once.
+        f"cache={tables.parent / ('trained' if word in TRAINED else 'untrained')}",
         "budget.trials=4",
         "budget.initial_set=256",
         "budget.tuning_set=2",
@@ -170,21 +175,27 @@ def test_replayed_tables_have_a_budget_of_their_own_and_a_network_the_papers():
     "word",
     [pytest.param(w, marks=pytest.mark.slow if w in DEEP else ()) for w in REPLAYS],
 )
-def test_a_preset_runs_on_toy_tables(word, tables, tmp_path):
+def test_a_preset_runs_on_toy_tables(word, tables, tmp_path, monkeypatch):
+    if word not in TRAINED:
+        untrained_network(monkeypatch)
+        given_residual(monkeypatch)
+    if word in DEEP:  # what they vary is in no report
+        monkeypatch.setattr(replay, "write_report", lambda run: None)
     job = jobs(word)[0 if word in DEEP else -1]
     summary = replay.run(tiny(word, job, tables), tmp_path)
     searched = 1 if word in DEEP else 2 if "table1" in word else 4
     assert summary.trials == 4 * searched
-    assert (tmp_path / "report.html").exists()
+    assert (tmp_path / "summary.json").exists()
+    assert (tmp_path / "report.html").exists() == (word not in DEEP)
 
 
 def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     """The command line itself, in a folder of the preset, with what varies in the names."""
-    command = [sys.executable, str(ROOT / "run.py"), "experiment=ablate_features", "seed=0,1"]
+    words = ["experiment=ablate_features", "seed=0,1", "workload.tasks=[dense_4x16x8]"]
     shutil.copy(tables, tmp_path)
-    command += [f"hardware.tables=[{tables.name}]", "hardware.min_rows=8", "workload.folds=2"]
-    command += ["budget.trials=4", "tracking=disabled", "hydra.launcher.n_jobs=1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    words += [f"hardware.tables=[{tables.name}]", "hardware.min_rows=8", "workload.folds=2"]
+    words += ["budget.trials=4", "tracking=disabled", "hydra.launcher.n_jobs=1"]
+    done = here(tmp_path, *words)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "outputs" / "ablate_features"
     names = {folder.name for folder in (runs / "tables" / "autotvm").iterdir()}
@@ -198,10 +209,10 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
 def test_a_live_preset_debugged_takes_seconds(tmp_path):
     # One core: beside other tests, threads that wait for one another take long.
     words = ["experiment=table1_smoke", "debug=default", "model=random", "hardware.num_cores=1"]
-    command = [sys.executable, str(ROOT / "run.py"), *words]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    words.append("workload.tasks=[dense]")
+    done = here(tmp_path, *words)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "outputs" / "debug" / "tiny" / "random" / "hardware.num_cores=1"
+    (folder,) = (tmp_path / "outputs" / "debug" / "tiny" / "random").iterdir()
     assert (folder / "summary.json").exists()
 
 

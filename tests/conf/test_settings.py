@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import landscape
-import numpy as np
 import pytest
 from configurations import CONF, composed
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
-
-from dgtl.models.residual_gp.gp import ResidualGP
+from untrained import given_residual, untrained_network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -171,23 +168,6 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list]:
         return [(trial.config, trial.predicted_gflops) for trial in trials]
 
     return tried
-
-
-def untrained_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Deep GPs stay as they start: seconds less for each case."""
-    no_training = SimpleNamespace(train_source=lambda state, *_: state)
-    monkeypatch.setattr("dgtl.models.deep_gp.model._training", lambda: no_training)
-
-
-def given_residual(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Residual GPs are given, not learned."""
-
-    def given(features, *_):
-        ones = np.ones(features.shape[1])
-        columns = np.arange(features.shape[1])
-        return ResidualGP(columns, features.mean(axis=0), ones, 9.0 * ones, 0.5, 0.2, 0.1)
-
-    monkeypatch.setattr("dgtl.models.residual_gp.fit.fit_residual_gp", given)
 
 
 CASES = [

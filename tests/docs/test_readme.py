@@ -33,8 +33,9 @@ def test_the_readme_is_short_and_reaches_its_first_command_soon():
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    smaller = code.replace("steps=200", "steps=20").replace("4000", "600")
-    assert smaller != code
+    assert "4000" in code
+    smaller = code.replace("steps=200", "steps=2, inducing=16").replace("4000", "600")
+    assert "inducing=16" in smaller
     monkeypatch.chdir(tmp_path)
     exec(compile(smaller, "README.md", "exec"), {})  # our own file
     assert re.fullmatch(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from commands import here
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,6 +31,7 @@ from experiments.table1.rows import rows_of
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+PROGRAM = ROOT / "experiments" / "table1" / "__main__.py"
 TASKS = (toys.dense(4, 16, 8), dataclasses.replace(toys.dense(8, 16, 8), weight=3))
 
 
@@ -378,8 +380,12 @@ def test_a_campaign_given_again_runs_nothing_and_writes_the_same_figures(tmp_pat
     ]
     command += [f"hardware.tables=[{tmp_path / 'tables.jsonl'}]", "budget.trials=6"]
     tables, said = [], []
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    starts = (
+        lambda: subprocess.run(command, capture_output=True, text=True, cwd=ROOT),
+        lambda: here(ROOT, *command[3:], program=PROGRAM),
+    )
+    for start in starts:
+        done = start()
         assert done.returncode == 0, done.stderr
         said.append(done.stdout)
         tables.append(list(csv.DictReader((tmp_path / "table1_gpu_smoke.csv").open())))
@@ -398,8 +404,7 @@ def test_user_errors_end_in_one_line(tmp_path):
         ([str(tmp_path)], "folders of runs go with --replay"),
         (["--replay", str(tmp_path)], "no run in"),
     ):
-        command = [sys.executable, "-m", "experiments.table1.__main__", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        done = here(ROOT, *arguments, program=PROGRAM)
         assert done.returncode == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -220,9 +220,7 @@ def test_the_same_command_again_tunes_nothing(folder, capsys):
 def test_what_is_known_is_not_measured_again(folder, home):
     first = {(t.task, t.config) for r in Run.read(folder).results for t in r.trials}
     settings = (*FAST, "deploy.untuned=false")
-    options = Options(
-        Path("model.onnx"), home / "again", 10.0, num_cores=CORES, seed=1, settings=settings
-    )
+    options = Options(Path("model.onnx"), home / "again", 60.0, num_cores=CORES, settings=settings)
     tuned_into(options)
     trials = [t for r in Run.read(home / "again").results for t in r.trials]
     known = {(t.task, t.config) for t in trials if t.stage == KNOWN}

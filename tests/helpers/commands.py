@@ -1,21 +1,62 @@
-"""The command line in processes of its own, forked from one that has imported TVM already.
+"""The command line without what starting Python and importing TVM costs, seconds for each command.
 
-Importing takes seconds of processor time, and as long for each of many short commands.
+`here` runs it in the process of the tests. `run` forks a process that has imported TVM already, so
+that whatever is printed is seen, by libraries too.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-RUN = Path(__file__).parents[2] / "run.py"
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RUN = ROOT / "run.py"
 
 _PROCESSES = multiprocessing.get_context("forkserver")
 _PROCESSES.set_forkserver_preload(["dgtl.run.live"])
+
+
+def here(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.CompletedProcess:
+    """What a program of the checkout does and prints, on lines of 120 letters.
+
+    Args:
+        folder: where it is run.
+        arguments: of the command.
+        program: its file.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [str(program), *arguments])
+        # Hydra would close the handlers of others, and TensorFlow's closes what it writes to.
+        patch.setattr(logging, "shutdown", lambda *_: None)
+        patch.setenv("COLUMNS", "120")
+        patch.setenv("HYDRA_FULL_ERROR", "0")
+        terminate = signal.getsignal(signal.SIGTERM)
+        try:
+            runpy.run_path(str(program), run_name="__main__")
+            code = None
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            signal.signal(signal.SIGTERM, terminate)
+    said = f"{code}\n" if isinstance(code, str) else ""
+    status = 1 if said else int(code or 0)
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue() + said)
 
 
 def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedProcess:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import tvm
-from tvm_layers import CORES
+from commands import here
+from tvm_layers import CORES, write_history
 
 from dgtl.core.history import History
 from dgtl.results.summary import Summary
 from dgtl.tvm.measure.visit_folder import is_done, read, visits
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-TUNING_SET, FINAL, LAYERS = 4, 3, 4
+TUNING_SET, FINAL, LAYERS = 3, 2, 4
 
 
 def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
-    settings = (
+    return here(
+        folder,
         "workload=tiny",
         "tracking=disabled",
         "measure=folder",
@@ -39,14 +42,8 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
         "deploy.repeats=5",
         "cache=models",
         "hydra.run.dir=out",
+        *overrides,
     )
-    command = [sys.executable, str(ROOT / "run.py"), *settings, *overrides]
-    environment = {**os.environ, "COLUMNS": "120"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
-
-
-def here(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
-    return run(folder, f"hardware.num_cores={CORES}", "history.hardware=any", *overrides)
 
 
 def carried(visit: Path, elsewhere: Path) -> None:
@@ -64,9 +61,15 @@ def carried(visit: Path, elsewhere: Path) -> None:
 def tuned(tmp_path_factory):
     """A run with all its visits: its folder, and what each start printed."""
     folder = tmp_path_factory.mktemp("run")
+    write_history(folder / "history.jsonl")
     printed = []
     for number in range(5):
-        done = here(folder)
+        done = run(
+            folder,
+            f"hardware.num_cores={CORES}",
+            "history.path=history.jsonl",
+            "history.hardware=any",
+        )
         printed.append(done.stdout)
         if done.returncode != 3:
             break

@@ -12,7 +12,7 @@ import toys
 
 from dgtl.core.history import SourceTask
 
-pytestmark = pytest.mark.tvm
+pytestmark = pytest.mark.slow
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "record_table.py"
 _spec = importlib.util.spec_from_file_location("record_table", SCRIPT)

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -43,6 +44,18 @@ def write(path: Path, *sources: SourceTask) -> str:
 
 def read_of(tables, small=()) -> Tables:
     return Tables(tuple(tables), tuple(small), (), ())
+
+
+@functools.cache
+def history(folder: Path) -> tuple[SourceTask, ...]:
+    """What comes with the program: reading it takes seconds."""
+    return tuple(History.read(folder))
+
+
+@functools.cache
+def large_tables(hardware: str | None) -> Tables:
+    """Those that come with the program, of one hardware, with 2000 rows or more."""
+    return read_tables(None, hardware, min_rows=2000)
 
 
 def shapes(tables) -> set[str]:
@@ -216,7 +229,7 @@ def kernel_and_stride(task: Task) -> tuple[str, tuple[int, ...], bool]:
 
 
 def test_shipped_tables_hold_many_layers_of_all_kinds_and_a_uniform_sample_of_each():
-    recorded = list(History.read(SHIPPED_TABLES))
+    recorded = history(SHIPPED_TABLES)
     assert len(recorded) >= 12
     for source in recorded:
         counts = collections.Counter(trial.stage for trial in source.trials)
@@ -230,22 +243,22 @@ def test_shipped_tables_hold_many_layers_of_all_kinds_and_a_uniform_sample_of_ea
 
 @pytest.mark.slow
 def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
-    tables, history = shapes(History.read(SHIPPED_TABLES)), shapes(History.read(SHIPPED))
-    assert tables.isdisjoint(history)
-    read = read_tables(None, min_rows=2000)
+    tables, taught = shapes(history(SHIPPED_TABLES)), shapes(history(SHIPPED))
+    assert tables.isdisjoint(taught)
+    read = large_tables(None)
     assert shapes(read.tables) == tables
-    assert shapes(read.small) == history
+    assert shapes(read.small) == taught
 
 
 @pytest.mark.slow
 def test_of_the_shipped_tables_those_of_one_hardware_are_searched_whichever_is_named():
-    names = {source.task.hardware.name for source in History.read(SHIPPED_TABLES)}
+    names = {source.task.hardware.name for source in history(SHIPPED_TABLES)}
     assert BENCH in names
     for name in names:
-        read = read_tables(None, name, min_rows=2000)
+        read = large_tables(name)
         assert len(read.tables) >= 12
         assert {t.task.hardware.name for t in (*read.tables, *read.small)} == {name}
-    assert {t.task.hardware.name for t in read_tables(None).tables} == {BENCH}
+    assert {t.task.hardware.name for t in large_tables(None).tables} == {BENCH}
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy.race import Contender, race
 from dgtl.tvm.workload.networks import load
 from dgtl.tvm.workload.tasks import lower
+from experiments.table1 import latency
 from experiments.table1.campaign import CONF, Cell
-from experiments.table1.latency import latency_ms, remeasure
 
 pytestmark = pytest.mark.tvm
 
@@ -48,12 +48,19 @@ def test_the_order_turns_and_nobody_takes_more_than_its_turns(scratch):
     assert turns == ["a", "b", "c", "c", "a", "c", "a"]
 
 
-def test_contenders_of_one_library_compute_the_same(hardware, scratch):
-    network = load("tiny", 0)
-    library = scratch / "untuned.so"
-    deploy.build(lower(network.model, tvm.target.Target(hardware.target)), hardware, library)
+@pytest.fixture(scope="module")
+def library(hardware, tmp_path_factory):
+    """The network `tiny`, built without schedules."""
+    path = tmp_path_factory.mktemp("built") / "untuned.so"
+    network = lower(load("tiny", 0).model, tvm.target.Target(hardware.target))
+    deploy.build(network, hardware, path)
+    return path
+
+
+def test_contenders_of_one_library_compute_the_same(library, hardware, scratch):
+    inputs = load("tiny", 0).inputs
     contenders = [
-        Contender.of_library(name, 1, library, network.inputs, hardware.num_cores) for name in "ab"
+        Contender.of_library(name, 1, library, inputs, hardware.num_cores) for name in "ab"
     ]
     try:
         race(contenders, rounds=1)
@@ -66,11 +73,12 @@ def test_contenders_of_one_library_compute_the_same(hardware, scratch):
         assert contender.latency_ms == pytest.approx(1e3 * np.median(contender.times_s))
 
 
-def test_cells_of_a_campaign_race_with_the_networks_that_they_built(hardware, scratch):
+def test_cells_of_a_campaign_race_with_the_networks_that_they_built(
+    library, hardware, scratch, monkeypatch
+):
+    monkeypatch.setattr(latency, "STARTS", 1)
+    monkeypatch.setattr(latency, "ROUNDS", 2)
     chosen = ["workload=tiny", f"hardware.num_cores={hardware.num_cores}"]
-    library = scratch / "untuned.so"
-    network = lower(load("tiny", 0).model, tvm.target.Target(hardware.target))
-    deploy.build(network, hardware, library)
     group = []
     for name in ("random", "autotvm"):
         folder = scratch / "tiny" / name / "0"
@@ -81,5 +89,5 @@ def test_cells_of_a_campaign_race_with_the_networks_that_they_built(hardware, sc
             config = resolved(compose("config", list(cell.overrides)))
         Origin.now("python run.py", name, config).begin(folder, fresh=False)
         group.append(cell)
-    remeasure(group)
-    assert all((latency_ms(cell) or 0) > 0 for cell in group)
+    latency.remeasure(group)
+    assert all((latency.latency_ms(cell) or 0) > 0 for cell in group)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tvm
-from tvm_layers import CORES
+from commands import here
 
 from dgtl.core.history import SHIPPED, History
 from dgtl.tvm.workload.tasks import extract, lower
@@ -36,9 +34,8 @@ def test_no_layer_of_the_tables_has_a_shape_that_the_shipped_history_teaches(har
 
 def test_the_command_records_goes_on_joins_and_packs(scratch, tmp_path):
     def record(out: str, *options: str) -> str:
-        command = [sys.executable, str(SCRIPT), "--out", str(tmp_path / out)]
-        command += ["--layers", "dense_1x512", "--cores", str(CORES), "--batch", "4", *options]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        words = ["--out", str(tmp_path / out), "--layers", "dense_1x512", "--cores", "1"]
+        done = here(tmp_path, *words, "--batch", "4", *options, program=SCRIPT)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

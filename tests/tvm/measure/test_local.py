@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import functools
 import math
 import os
@@ -29,7 +30,12 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 CONV = LAYERS["conv2d"]
 OPTIONS = MeasureOptions(
-    repeats=3, min_repeat_ms=1.0, build_timeout_s=4.0, run_timeout_s=3.0, quick_factor=1e9
+    repeats=3,
+    min_repeat_ms=1.0,
+    build_timeout_s=4.0,
+    run_timeout_s=2.0,
+    quick_factor=1e9,
+    throttle_wait_s=0.0,  # each runner that starts anew would learn the machine's pace first
 )
 TASK = tuned_function(CONV).task
 
@@ -80,7 +86,8 @@ def wrong_check(mod_file: str, target: str, config: str) -> tuple[float, float]:
 def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
     configs = keys(4)
     told = []
-    with measurer(hardware) as ours:
+    options = dataclasses.replace(OPTIONS, throttle_wait_s=MeasureOptions.throttle_wait_s)
+    with measurer(hardware, options) as ours:
         trials = ours.measure(TASK, configs, best_s=math.inf, on_trial=told.append)
         assert ours.check(TASK, configs[0]) is None
         assert ours.measure(TASK, [], best_s=math.inf) == []
