@@ -23,6 +23,7 @@ import functools
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -68,8 +69,8 @@ class Parts:
 
 
 def _cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def by_part(

@@ -2,8 +2,8 @@
 
 The machine code is that of `tvm.compile`, byte for byte
 (`docs/decisions/0017-builds-without-what-changes-nothing.md`): left out are passes that change
-nothing in functions for a CPU, and the start of the compiler driver, which takes seven times as
-long as the linker that it calls.
+nothing in functions for a CPU, and the start of the compiler driver, which takes eight
+times as long as the linker that it calls.
 """
 
 from __future__ import annotations
@@ -67,24 +67,24 @@ def link(library: str, objects: Sequence[str], **_: object) -> None:
     Raises:
         RuntimeError: the linker fails; the message is its own.
     """
-    linker, *libraries = _linker()
-    command = [linker, "-shared", "-o", library, *objects, "--as-needed", *libraries]
+    linker, arithmetic = _linker()
+    command = [linker, "-shared", "-o", library, *objects, *arithmetic]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{linker} failed: {done.stdout.strip()}")
 
 
 @functools.cache
-def _linker() -> tuple[str, ...]:
-    """The linker that the system's compiler calls, and the libraries that kernels may need.
+def _linker() -> tuple[str, tuple[str, ...]]:
+    """The linker that the system's compiler calls, and the compiler's own library, if it has one.
 
-    These are the C library's mathematics, and the compiler's own arithmetic, such as that of
-    half-precision numbers on processors without it.
+    In that is arithmetic that a processor may lack, such as that of half-precision numbers. The C
+    library and its mathematics need no naming, which would double the time: Python has loaded them.
     """
 
-    def said(*question: str) -> str:
-        done = subprocess.run([cc.get_cc(), *question], check=True, capture_output=True, text=True)
+    def said(question: str) -> str:
+        done = subprocess.run([cc.get_cc(), question], check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    libraries = said("-print-file-name=libm.so"), said("-print-libgcc-file-name")
-    return said("-print-prog-name=ld"), *(path for path in libraries if Path(path).exists())
+    arithmetic = said("-print-libgcc-file-name")
+    return said("-print-prog-name=ld"), (arithmetic,) if Path(arithmetic).exists() else ()
