@@ -197,7 +197,7 @@ class Trial:
         wall_s: wall-clock seconds of its batch's building and running, its share. Builds run side
             by side, so that this is less than ``build_s + run_s``.
         model_s: seconds spent in cost model and search to propose it, its share of the batch.
-        quick: true when the first run was so slow that it was not repeated to full precision.
+        quick: true when the first timing was so slow that it was not repeated to full precision.
         error: message of a failure.
         stage: which part of the tuner proposed it, e.g. ``tuning_set``.
         timestamp: seconds since the epoch at its end.

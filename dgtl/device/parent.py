@@ -72,6 +72,9 @@ class Session:
                         if trial.status == "ok" and not trial.quick:
                             self._time(trial, number, best_s, where)
                             best_s = min([best_s, *trial.times_s])
+                    for trial in trials if number == 0 else ():
+                        slowest_s = options["quick_factor"] * best_s
+                        trial.quick |= any(t > slowest_s for t in trial.times_s)
                 with contextlib.suppress(KernelError):
                     self._runner.ask("unload", self._timeout_s)
             except RefusedError:

@@ -26,8 +26,9 @@ class MeasureOptions:
         repeats: timings per candidate; its throughput comes from their median.
         min_repeat_ms: least duration of one timing; the kernel runs as often as that takes.
         build_timeout_s, run_timeout_s: limits for one candidate, queueing not counted.
-        quick_factor: a candidate whose first run takes this many times the task's best latency, and
-            at least `min_repeat_ms`, is not repeated; its trial says `quick`.
+        quick_factor: a candidate whose first timing is this many times the best of the task and of
+            its batch is not repeated; its trial says `quick`. A first run of `min_repeat_ms` or
+            more is such a timing.
         cache_flush_mb: so many MB of other weights are read between two runs of a kernel, as in a
             network of that size (cold-cache timing); 0: its own stay in the caches.
         throttle_wait_s: longest wait, before and after each timing, for a machine that others slow

@@ -149,12 +149,15 @@ class LocalMeasurer:
         Other users of a machine come in bursts, which would spoil all timings of a candidate that
         are made in one go; the median of timings apart in time does not see them.
         """
-        candidates = list(built)
+        candidates, options = list(built), self.options
         for candidate in candidates:
             if candidate.running:
                 self._time(candidate, best_s)
                 best_s = min([best_s, *candidate.times_s])
-        for _ in range(1, self.options.repeats):
+        for candidate in candidates:
+            slowest_s = options.quick_factor * best_s
+            candidate.quick |= any(t > slowest_s for t in candidate.times_s)
+        for _ in range(1, options.repeats):
             for candidate in candidates:
                 if candidate.running and not candidate.quick:
                     self._time(candidate, best_s)

@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tvm
 from tvm import relax
-from tvm.driver import build as tvm_build
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
 from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 
 from dgtl.device.values import error_of, random_values, scale_of, unwritten, wrong_above
-from dgtl.tvm import cuda
 from dgtl.tvm.measure import pace
+from dgtl.tvm.measure.kernels import compiled, export
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ Tensors = list[tuple[tuple[int, ...], str]]
 class Built:
     """A candidate ready to run: its library, its arguments, and what building took [s].
 
-    For CUDA also its binaries, see `dgtl.tvm.cuda.write_binaries`.
+    For CUDA also its binaries, see `dgtl.tvm.measure.kernels.export`.
     """
 
     library: str
@@ -72,7 +71,7 @@ def start(num_threads: int, scratch: str | None = None) -> None:
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
 
 
-@functools.lru_cache(maxsize=8)
+@functools.cache
 def _space(mod_file: str, target: str) -> ScheduleSpace:
     mod = tvm.ir.load_json(Path(mod_file).read_text())
     return ScheduleSpace(mod, tvm.target.Target(target))
@@ -89,16 +88,8 @@ def build(mod_file: str, target: str, config: str, library: str) -> Built | str:
     # Weights arrive in the layout that the schedule wants: rewriting them is done once per network.
     tensors = _tensors(sch.mod, remove_preproc=True)
     mod = RemoveWeightLayoutRewriteBlock(skip_tensor_rewrite=True)(sch.mod)
-    binaries = export(tvm_build(mod, target=space.target), space.target, library)
+    binaries = export(compiled(mod, space.target), space.target, library)
     return Built(library, tensors, time.perf_counter() - begin, binaries)
-
-
-def export(module: tvm.runtime.Module, target: tvm.target.Target, library: str) -> dict[str, str]:
-    """Writes a built module as a library; for CUDA its binaries beside it, by their sources."""
-    module.export_library(library)
-    if target.kind.name != "cuda":
-        return {}
-    return cuda.write_binaries(module, str(target.attrs["arch"]), Path(library).with_suffix(""))
 
 
 def _tensors(mod: tvm.ir.IRModule, remove_preproc: bool) -> Tensors:
@@ -236,7 +227,7 @@ def check(mod_file: str, target: str, config: str) -> tuple[float, float]:
     inputs, expected = _reference(space)
     output = tvm.runtime.tensor(unwritten(expected.shape, str(expected.dtype)))
     arguments = [tvm.runtime.tensor(value) for value in inputs]
-    tvm_build(sch.mod, target=space.target)["main"](*arguments, output)
+    compiled(sch.mod, space.target)["main"](*arguments, output)
     tensors = _tensors(space.mod, remove_preproc=False)
     return error_of(expected, output.numpy()), wrong_above(tensors)
 
@@ -257,8 +248,7 @@ def build_check(mod_file: str, target: str, config: str, library: str, expected:
     begin = time.perf_counter()
     space = _space(mod_file, target)
     sch = space.schedule(space.space.parse(config))
-    module = tvm_build(sch.mod, target=space.target)
-    binaries = export(module, space.target, library)
+    binaries = export(compiled(sch.mod, space.target), space.target, library)
     _, output = _reference(space)
     flat = output.reshape(-1)
     index = np.random.default_rng(1).permutation(flat.size)[:CHECKED]
@@ -275,7 +265,7 @@ def _reference(space: ScheduleSpace) -> tuple[list[np.ndarray], np.ndarray]:
     output = tvm.runtime.tensor(unwritten(*tensors[-1]))
     target = space.target if space.target.kind.name == "llvm" else tvm.target.Target("llvm")
     arguments = [tvm.runtime.tensor(value) for value in inputs]
-    tvm_build(space.mod, target=target)["main"](*arguments, output)
+    compiled(space.mod, target)["main"](*arguments, output)
     return inputs, output.numpy()
 
 

@@ -207,6 +207,15 @@ class ScheduleSpace:
         Raises:
             InvalidConfigurationError: a post-processor refuses it.
         """
+        sch = self.replay(config)
+        sch.enter_postproc()
+        for postprocessor in self._context.space_generator.postprocs:
+            if not postprocessor.apply(sch):
+                raise InvalidConfigurationError(f"{type(postprocessor).__name__} refuses it")
+        return sch
+
+    def replay(self, config: NDArray[np.integer]) -> Schedule:
+        """The schedule of one configuration [K] as its sketch has it."""
         sketch, choices = int(config[0]), config[1:]
         decisions: dict[Any, int | list[int]] = {}
         for sample, knob, choice in zip(
@@ -223,10 +232,6 @@ class ScheduleSpace:
         sch = Schedule(self.mod, seed=1, debug_mask="none", error_render_level="none")
         trace = Trace(self._sketches[sketch].insts, decisions)
         trace.apply_to_schedule(sch, remove_postproc=True)
-        sch.enter_postproc()
-        for postprocessor in self._context.space_generator.postprocs:
-            if not postprocessor.apply(sch):
-                raise InvalidConfigurationError(f"{type(postprocessor).__name__} refuses it")
         return sch
 
     def default(self) -> Schedule:

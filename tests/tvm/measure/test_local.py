@@ -199,6 +199,23 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
     assert len(trial.run_times_s) == 1
 
 
+def test_what_a_first_timing_shows_to_be_slow_is_not_repeated(hardware, scratch, monkeypatch):
+    """By the best of the whole batch, also where that comes last."""
+    times_s = {1: 3.1e-6, 2: 2.9e-6, 3: 1e-6, 4: 1e-6}
+
+    def timing(library, *arguments):
+        return workers.Timing(times_s[int(library.rsplit("-", 1)[1].removesuffix(".so"))])
+
+    monkeypatch.setattr(workers, "first_timing", timing)
+    monkeypatch.setattr(workers, "next_timing", timing)
+    options = MeasureOptions(repeats=3, quick_factor=3.0)
+    with measurer(hardware, options) as ours:
+        trials = ours.measure(TASK, keys(3), best_s=math.inf)
+        (known,) = ours.measure(TASK, keys(4)[3:], best_s=1e-9)
+    assert [(t.quick, len(t.run_times_s)) for t in trials] == [(True, 1), (False, 3), (False, 3)]
+    assert known.quick
+
+
 @pytest.mark.parametrize("cache_flush_mb", [0.0, 0.01, 1.0, 1e9])
 def test_run_after_run_finds_the_weights_as_far_away_as_in_a_network(cache_flush_mb, monkeypatch):
     """As many copies in turn as come to its size, within limits; input and output stay."""
