@@ -84,7 +84,7 @@ class DeepGPCostModel(PyCostModel):
 
     def __init__(self, method: DGP):
         super().__init__()
-        self._method = method
+        self.method = method
         self._targets: dict[tuple[int, str], _Target | None] = {}
         self._loaded: dict[str, SourceTask] = {}
 
@@ -115,7 +115,7 @@ class DeepGPCostModel(PyCostModel):
             )
         if known.any():
             features = target.problem.features(configs)
-            scores[known] = np.exp2(self._method.score(self._model(target), features))
+            scores[known] = np.exp2(self.method.score(self._model(target), features))
             scores[~known] = scores[known].mean()
         return scores
 
@@ -197,11 +197,11 @@ class DeepGPCostModel(PyCostModel):
         if target.model is None:
             problem = target.problem
             ran = [trial for trial in target.trials.values() if trial.ok]
-            model = self._method.source
+            model = self.method.source
             if ran:
                 features = problem.features(problem.space.of_trials(ran))
                 gflops = np.array([problem.gflops(trial) for trial in ran])
-                model = self._method.adapt(features, gflops, SEED)
+                model = self.method.adapt(features, gflops, SEED)
             assert model is not None, "a prepared method has a model of its sources"
             target.model = model
         return target.model

@@ -46,14 +46,14 @@ def without_intrinsics():
 @pytest.fixture(scope="module")
 def prepared():
     model = dgtl.cost_model(history=False)
-    model._inst._method.pooled_target_weight = 0.0  # twelve seconds of trees for every update
+    model.method.pooled_target_weight = 0.0  # twelve seconds of trees for every update
     return model
 
 
 @pytest.fixture
 def model(prepared):
     """The ready-made model, of nothing measured."""
-    return type(prepared)(prepared._inst._method)
+    return type(prepared)(prepared.method)
 
 
 def context(mod, target=TARGET, name="layer"):
@@ -129,7 +129,7 @@ def test_what_was_measured_is_kept_as_a_history_and_predicts_the_same(model, rec
     (source,) = History.read(path)
     assert len(source.ok_trials) == 20
     assert source.trials[-1].status is Status.RUN_ERROR
-    other = type(model)(model._inst._method)
+    other = type(model)(model.method)
     other.load(str(path))
     np.testing.assert_allclose(other.predict(here, some), model.predict(here, some), rtol=1e-3)
     other.save(str(tmp_path / "again.jsonl"))
