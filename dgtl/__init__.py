@@ -21,6 +21,7 @@ The rooms, from the ground up; each imports only those above it in this list:
     y = network(x)
     network.save("model_tuned")
     network = dgtl.load("model_tuned")
+    dgtl.cost_model()    # for TVM's own MetaSchedule
 
 Importing this package imports none of TensorFlow, TVM, W&B and Hydra.
 """
@@ -29,14 +30,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dgtl.front.api import Tuned, load, tune
+    from dgtl.front.api import Tuned, cost_model, load, tune
 
 __version__ = "0.1.0"
-__all__ = ["Tuned", "__version__", "load", "tune"]
+__all__ = ["Tuned", "__version__", "cost_model", "load", "tune"]
 
 
 def __getattr__(name: str) -> Any:
     """What a user calls, once it is asked for."""
-    if name in ("Tuned", "load", "tune"):
+    if name in ("Tuned", "cost_model", "load", "tune"):
         return getattr(importlib.import_module("dgtl.front.api"), name)
     raise AttributeError(f"module 'dgtl' has no attribute {name!r}")

@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "baselines": "core features search models methods",
     "run": "core device features measure search results autotvm_logs models tables report tracking "
     "tvm methods",
-    "front": "core autotvm_logs results tvm run",
+    "front": "core features autotvm_logs results tvm methods run",
     "experiments": "core device features measure results models tables report tvm methods run "
     "front",
 }
@@ -47,6 +47,7 @@ CORNERS = {
     "gpflux": ("dgtl/models/unchecked.py",),
     "tvm": (
         "dgtl/tvm/",
+        "dgtl/front/cost_model.py",
         "dgtl/run/job.py",
         "dgtl/run/live.py",
         "dgtl/run/visits.py",

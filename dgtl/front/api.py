@@ -1,4 +1,4 @@
-"""From an ONNX file to a callable: `dgtl.tune`, `dgtl.load`, and what they return."""
+"""From an ONNX file to a callable: `dgtl.tune`, `dgtl.load`; the model alone: `dgtl.cost_model`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dgtl.front.cost_model import DeepGPCostModel
     from dgtl.results.card import Value
 
     Output = NDArray[Any] | tuple[NDArray[Any], ...]
@@ -203,6 +204,21 @@ def load(folder: str | Path) -> Tuned:
         ValueError: the folder holds none, or one of another machine or version.
     """
     return Tuned(Path(folder))
+
+
+def cost_model(*, history: bool = True) -> DeepGPCostModel:
+    """The deep GP for TVM's own MetaSchedule: ``tune_tir(..., cost_model=dgtl.cost_model())``.
+
+    It knows what dgtl learned of other layers on CPUs, and is tuned to every task as trials come
+    in. Its `predict`, `update`, `save` and `load` are what MetaSchedule asks of a cost model.
+
+    Args:
+        history: learn from what was tuned here before, too.
+    """
+    wait_passively()
+    from dgtl.front.cost_model import of_history
+
+    return of_history(local=history)
 
 
 def _in_order(inputs: Sequence[Value], args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

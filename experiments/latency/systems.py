@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 from dgtl.front.api import tune
+from dgtl.tvm import allow_intrinsics
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import race
 from dgtl.tvm.deploy.race import Contender
@@ -68,8 +68,7 @@ def metaschedule(folder: Path, network: Network, hardware: Hardware, args: Any) 
     library, took = folder / "metaschedule.so", folder / "metaschedule.seconds"
     target = tvm.target.Target(hardware.target)
     if not library.exists():
-        # dgtl.tvm puts an empty module in the place of this one; a user of TVM has the real one.
-        sys.modules.pop("tvm.s_tir.tensor_intrin", None)
+        allow_intrinsics()
         begin = time.perf_counter()
         with quiet():
             mod = from_onnx(network.model, keep_params_in_input=False)

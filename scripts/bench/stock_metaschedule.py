@@ -31,6 +31,7 @@ from omegaconf import OmegaConf
 from tvm.s_tir import meta_schedule as ms
 
 from dgtl.results.summary import Summary, TaskSummary
+from dgtl.tvm import allow_intrinsics
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure.local import machine_lock
 from dgtl.tvm.workload import networks
@@ -123,8 +124,7 @@ def main() -> None:
 
     # By default TVM takes half of the cores; workers inherit this.
     os.environ["TVM_NUM_THREADS"] = str(hardware.num_cores)
-    # dgtl.tvm puts an empty module in the place of this one; a user of TVM has the real one.
-    sys.modules.pop("tvm.s_tir.tensor_intrin", None)
+    allow_intrinsics()
     rows = []
     for function in chosen:
         ours = tasks[function.name]

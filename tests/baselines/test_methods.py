@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from baselines.autotvm.cost_model import TreeOptions
 from baselines.autotvm.tuner import AutoTVM
 from baselines.chameleon.tuner import Chameleon
+from baselines.droplet import Droplet
 from baselines.gga import GGA
 from baselines.metaschedule.tuner import MetaSchedule
 from baselines.random_search import RandomSearch
@@ -61,6 +62,7 @@ METHODS = {
     "gga_surrogate": GGA(history=False, trees=FEW, generations=4, offspring=300),
     "ga": GGA(history=False, surrogate=False),
     "metaschedule": MetaSchedule(population=256),
+    "droplet": Droplet(MetaSchedule(population=256)),
     "xgb_transfer": XGBTransfer(initial_set=1024, rounds=3, annealing=SHORT, trees=FEW),
     "dgp": DGP(
         initial_set=1024,
@@ -163,7 +165,7 @@ def test_budget_batches_do_not_change_the_plan() -> None:
 
 
 def test_importing_the_baselines_imports_no_tensorflow() -> None:
-    modules = "autotvm, chameleon, gga, metaschedule, random_search, xgb_transfer"
+    modules = "autotvm, chameleon, droplet, gga, metaschedule, random_search, xgb_transfer"
     code = f"import sys; from baselines import {modules}; print('tensorflow' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -207,10 +209,14 @@ def test_xgb_transfer_has_the_schedule_of_the_deep_gp() -> None:
         lambda: GGA(population=0),
         lambda: MetaSchedule(population=0),
         lambda: MetaSchedule(mutate=1.5),
+        lambda: Droplet(start=0),
+        lambda: Droplet(pvalue=0.0),
         lambda: XGBTransfer(initial_set=8),
         lambda: XGBTransfer(target_weight=0.0),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make) -> None:
-    with pytest.raises(ValueError, match=r"autotvm|chameleon|gga|metaschedule|xgb_transfer"):
+    with pytest.raises(
+        ValueError, match=r"autotvm|chameleon|droplet|gga|metaschedule|xgb_transfer"
+    ):
         make()

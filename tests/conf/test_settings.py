@@ -71,6 +71,7 @@ SMALL = {
     "chameleon": ("episodes=8", "side_by_side=8", "steps=20", "plan=32"),
     "gga": ("population=32", "offspring=100", "survivors=32", "generations=2", "trees.trees=20"),
     "metaschedule": ("plan=32", "population=64", "trees.warm_up=32", "trees.rounds=40"),
+    "droplet": ("start=32", "first.plan=32", "first.population=64"),
     "random": (),
 }
 """What makes a method quick: what has an effect has it in small."""
@@ -107,6 +108,7 @@ OTHER: dict[str, Any] = {
     "tries": 0,
     "history_rounds": 1,
     "elites": 40,
+    "pvalue": 1e-9,
 }
 """Another value, where half of the default is none or does too little."""
 
@@ -131,9 +133,9 @@ WITHOUT_EFFECT = {
     "metaschedule.trees.patience": "it looks at six digits of the training error, as TVM does: "
     "rounds after it rests change no rank",
 }
-SHOWN_ELSEWHERE = ("dgp.network.", "dgp.annealing.patience", "chameleon.trees.")
-"""Settings of what is another method's too: of `dgp_paper`, and of AutoTVM. (The shortlist of `dgp`
-is so long that every step of a toy finds something for it.)"""
+SHOWN_ELSEWHERE = ("dgp.network.", "dgp.annealing.patience", "chameleon.trees.", "droplet.first.")
+"""Settings of what is another method's too: of `dgp_paper`, AutoTVM and MetaSchedule. (The
+shortlist of `dgp` is so long that every step of a toy finds something for it.)"""
 
 
 def settings_of(name: str, overrides: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import toys
 from baselines.autotvm.cost_model import TreeOptions
 from baselines.autotvm.tuner import AutoTVM
 from baselines.chameleon.tuner import Chameleon
+from baselines.droplet import Droplet
 from baselines.gga import GGA
 from baselines.random_search import RandomSearch
 from dgtl.core.records import Status
@@ -164,6 +165,7 @@ METHODS = {
         patience=None,
         trees=XGBConfig(trees=10, nthread=1),
     ),
+    "droplet": Droplet(RandomSearch(), start=16),
     "gatuner": GGA(population=16, surrogate=False, history=False, patience=None),
 }
 

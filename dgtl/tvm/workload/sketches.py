@@ -22,6 +22,7 @@ from tvm.s_tir.schedule import Trace
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
 from dgtl.core.space import DesignSpace, Knob
 from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
+from dgtl.tvm.workload.traces import TraceText
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -151,6 +152,7 @@ class ScheduleSpace:
         sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
         knobs = (sketch, *knobs)
         self.space = DesignSpace(knobs, STRUCTURE[kind], self._limits(knobs))
+        self._texts = {TraceText.of(trace).text: i for i, trace in enumerate(self._sketches)}
 
     def _alike(
         self, sketches: Sequence[Trace], structure: str
@@ -233,6 +235,28 @@ class ScheduleSpace:
         trace = Trace(self._sketches[sketch].insts, decisions)
         trace.apply_to_schedule(sch, remove_postproc=True)
         return sch
+
+    def configuration(self, trace: Trace) -> NDArray[np.int32] | None:
+        """The configuration [K] of a schedule of this function, whoever made it: as `schedule` has.
+
+        A compute location that is no option here counts as the nearest one. None where the trace
+        follows no sketch of this space, or its tiles are no options.
+        """
+        found = TraceText.of(trace)
+        sketch = self._texts.get(found.text)
+        if sketch is None or len(found.decisions) != len(self.space.knobs) - 1:
+            return None
+        config = [sketch]
+        for knob, decision in zip(self.space.knobs[1:], found.decisions, strict=True):
+            if knob.role == "tile":
+                if decision not in knob.options:
+                    return None
+                config.append(knob.options.index(decision))
+            elif knob.role == "location":
+                config.append(int(np.abs(knob.table[:, 0] - decision[0]).argmin()))
+            else:
+                config.append(decision[0])
+        return np.array(config, dtype=np.int32)
 
     def default(self) -> Schedule:
         """Parallel, vectorised, unrolled a little, not tiled: see `default_schedule`."""

@@ -81,7 +81,7 @@ def extract(network: tvm.ir.IRModule, hardware: Hardware) -> list[FusedFunction]
     for extracted in ms.relax_integration.extract_tasks(network, target, {}):
         mod = extracted.dispatched[0]
         name, weight = str(extracted.task_name), int(extracted.weight)
-        found.append(FusedFunction(mod, name, weight, _task(mod, name, weight, hardware)))
+        found.append(FusedFunction(mod, name, weight, task_of(mod, name, weight, hardware)))
     return sorted(found, key=lambda f: calls.get(f.name, len(calls)))
 
 
@@ -97,7 +97,8 @@ def _call_order(network: tvm.ir.IRModule) -> dict[str, int]:
     return order
 
 
-def _task(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> Task | None:
+def task_of(mod: tvm.ir.IRModule, name: str, weight: int, hardware: Hardware) -> Task | None:
+    """What tuners see of a function; None where nothing is worth tuning."""
     block = main_block(mod)
     if block is None:
         return None

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import tvm
 from tvm.ir import assert_structural_equal
+from tvm.s_tir.meta_schedule import TuneContext
+from tvm.s_tir.meta_schedule.space_generator import PostOrderApply
 from tvm_layers import LAYERS, schedules, tuned_function
 
 from dgtl.tvm.measure import workers
 from dgtl.tvm.workload.networks import Layer
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
+from dgtl.tvm.workload.traces import TraceText
 
 pytestmark = pytest.mark.slow
 
@@ -144,3 +147,66 @@ tvm.ir.assert_structural_equal(mod, tvm.ir.load_json(tvm.ir.save_json(mod)))
     path.write_text(program)
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@layers
+def test_a_schedule_tells_its_configuration(layer):
+    """But for the compute location, of which TVM takes the nearest possible one."""
+    space = schedules(layer)
+    free = [i for i, knob in enumerate(space.space.knobs) if knob.role != "location"]
+    for config in some(space.space, 9):
+        found = space.configuration(space.schedule(config).trace)
+        np.testing.assert_array_equal(found[free], config[free])
+
+
+@layers
+def test_sketches_of_stock_tvm_are_those_of_the_space_but_for_rfactor(layer):
+    space = schedules(layer)
+    context = TuneContext(
+        mod=space.mod,
+        target=space.target,
+        space_generator=PostOrderApply(sch_rules="llvm", postprocs="llvm", mutator_probs="llvm"),
+        search_strategy="replay-trace",
+        rand_state=3,
+    )
+    found, others = set(), []
+    for sketch in context.generate_design_space():
+        config = space.configuration(sketch.trace)
+        if config is None:
+            others.append(str(sketch.trace))
+        else:
+            found.add(int(config[0]))
+    assert found == set(range(len(space.space.knobs[0])))
+    assert all("rfactor" in text for text in others)
+
+
+def test_the_trace_of_another_layer_has_no_configuration():
+    dense, conv = schedules(LAYERS["dense"]), schedules(LAYERS["conv2d"])
+    trace = dense.schedule(some(dense.space, 1)[0]).trace
+    assert dense.configuration(trace) is not None
+    assert conv.configuration(trace) is None
+
+
+def test_how_far_to_parallelise_is_no_part_of_a_sketch():
+    space = schedules(LAYERS["conv2d"])
+    (config,) = some(space.space, 1)
+    text = TraceText.of(space.schedule(config).trace)
+    assert "meta_schedule.parallel" in text.text
+    assert 'ann_key="meta_schedule.parallel", ann_val=)' in text.text
+    assert "decision" not in text.text
+
+
+def test_the_empty_module_of_intrinsics_goes_only_where_it_is_ours():
+    """TVM's own rules look intrinsics up, which takes TVM half a minute to register."""
+    program = """
+import sys, types
+import dgtl.tvm
+name = "tvm.s_tir.tensor_intrin"
+assert sys.modules[name] is not None
+dgtl.tvm.allow_intrinsics()
+assert name not in sys.modules
+other = sys.modules[name] = types.ModuleType(name)
+dgtl.tvm.allow_intrinsics()
+assert sys.modules[name] is other
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
