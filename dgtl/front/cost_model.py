@@ -197,11 +197,14 @@ class DeepGPCostModel(PyCostModel):
         if target.model is None:
             problem = target.problem
             ran = [trial for trial in target.trials.values() if trial.ok]
-            model = self.method.source
+            like = problem.space.sample_distinct(
+                np.random.default_rng(SEED), self.method.initial_set
+            )
+            model = prior = self.method.prior(problem.features(like))
             if ran:
                 features = problem.features(problem.space.of_trials(ran))
                 gflops = np.array([problem.gflops(trial) for trial in ran])
-                model = self.method.adapt(features, gflops, SEED)
+                model = self.method.adapt(prior, features, gflops, SEED)
             assert model is not None, "a prepared method has a model of its sources"
             target.model = model
         return target.model

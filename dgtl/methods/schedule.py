@@ -253,7 +253,8 @@ class Expected(_Greedy):
 
     def _trust(self, place: int) -> float:
         """What expectations of a task came true, as those of the network where it had few."""
-        expected, saved = (sum(column) for column in zip((0.0, 0.0), *self._told.values()))
+        expected = sum(expected for expected, _ in self._told.values())
+        saved = sum(saved for _, saved in self._told.values())
         of_network = (TRUST_PRIOR + saved) / (TRUST_PRIOR + expected)
         expected, saved = self._told.get(place, (0.0, 0.0))
         return (TRUST_PRIOR * of_network + saved) / (TRUST_PRIOR + expected)
