@@ -18,6 +18,18 @@ RUN = "dgtl.run.live"
 """The module from whose frame on an error is the run's own, and keeps its traceback."""
 
 
+class JobEndedError(Exception):
+    """A job is over, the user knows why, and its exit code is not 0; of a sweep the others go on.
+
+    Args:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int):
+        super().__init__(code)
+        self.code = code
+
+
 def call(main: Callable[[], None]) -> None:
     """Calls a program that Hydra starts; errors before the run begins end it in one line."""
     as_it_is = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -25,6 +37,8 @@ def call(main: Callable[[], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
+    except JobEndedError as ended:
+        sys.exit(ended.code)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
     except Exception as error:

@@ -31,7 +31,8 @@ import numpy as np
 import tvm
 
 from dgtl.measure.protocol import MeasureOptions
-from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
+from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.measure.machine_lock import machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
