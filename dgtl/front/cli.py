@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dgtl
+from dgtl.core.locales import speak_utf8
 from dgtl.front.api import SECONDS, wait_passively
 from dgtl.front.options import Options, in_options
 
@@ -25,6 +26,8 @@ UNTUNED = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; what a user gets wrong is one line and exit code 1."""
+    if arguments is None:
+        speak_utf8()
     args = parser().parse_args(arguments)
     try:
         return int(args.run(args))

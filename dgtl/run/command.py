@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from dgtl.core.locales import speak_utf8
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,6 +34,7 @@ class JobEndedError(Exception):
 
 def call(main: Callable[[], None]) -> None:
     """Calls a program that Hydra starts; errors before the run begins end it in one line."""
+    speak_utf8()
     as_it_is = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print its own errors, over several lines, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -345,9 +345,10 @@ class Farm:
         if unlike:
             self._leave(name, f"it is not like the others: {'; '.join(unlike)}", REST_S)
             self._release(device)
-        elif name not in self._known:
+        else:
             self._known.add(name)
-            self._say(f"{name} measures too")
+            if opened.seconds:
+                self._say(f"{name} measures")
 
     def _release(self, device: _Device) -> None:
         """Gives a device back; its process may hold another."""

@@ -71,7 +71,7 @@ def test_devices_work_side_by_side_and_are_given_back(farm, servers, kernels):
     assert seen == [True]
     assert all(one.answer["times_s"][0] >= 1.5 for one in ended)
     assert all(one.tries == 1 for one in ended)
-    assert sum("measures too" in text for text in farm.said) == 2
+    assert farm.devices == 2
     eventually(lambda: not any(process.children() for process in servers))
 
 
