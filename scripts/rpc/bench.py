@@ -72,7 +72,7 @@ def rate(n: int, kernels: Sequence[Kernel], options: MeasureOptions, port: int) 
     servers = start_servers(f"127.0.0.1:{tracker.port}", KEY, "127.0.0.1", n)
     settings = RPCSettings(port=tracker.port, key=KEY)
     try:
-        with contextlib.closing(Farm(settings, 1, say=lambda _: None)) as farm:
+        with contextlib.closing(Farm(settings, 1)) as farm:
             while farm.devices < n:  # until each has had a job
                 farm.run(iter([k.job(options) for k in kernels[:n]]), lambda _: None)
             ended: list[Job] = []
@@ -95,6 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--port", type=int, default=9390, help="of the tracker, or a later one")
+    parser.add_argument("--only", choices=("computing", "sleeping"), help="both if left out")
     args = parser.parse_args()
 
     options = MeasureOptions(quick_factor=1e9, throttle_wait_s=0.0)
@@ -109,9 +110,11 @@ def main() -> None:
         subprocess.run(command, input=SLEEPS, text=True, check=True)
         sleeping = [Kernel(str(library), [((1,), "float32")] * 2)] * (4 * args.candidates)
         once = dataclasses.replace(options, repeats=1, min_repeat_ms=1e-3)
+        plans = {"computing": (computing, options, (1, 2)), "sleeping": (sleeping, once, (1, 8))}
         found = {
-            "computing": {n: rate(n, computing, options, args.port) for n in (1, 2)},
-            "sleeping": {n: rate(n, sleeping, once, args.port) for n in (1, 8)},
+            name: {n: rate(n, kernels, how, args.port) for n in counts}
+            for name, (kernels, how, counts) in plans.items()
+            if args.only in (None, name)
         }
     builders.close()
     figures = {

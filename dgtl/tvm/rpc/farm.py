@@ -40,7 +40,7 @@ REST_S = 60.0
 FAILED_REST_S = 5.0
 """The same of one that could not be used at all: its server may just be starting again."""
 START_S = 60.0
-"""A process that has not started, or has not closed its session, after this never will."""
+"""A process that has not started, opened a session or closed one after this never will."""
 MOST_DEVICES = 256
 POLL_S, COUNT_S = 0.02, 2.0
 """How often it is looked what is done, and how many devices there are."""
@@ -286,8 +286,7 @@ class Farm:
         session_s = max(self._settings.session_timeout_s, limit_s + 2 * MARGIN_S)
         kernels = () if offer.device in self._known else self._kernels
         future = pool.submit(session.start, offer, session_s, self._num_threads, kernels)
-        due = now + MARGIN_S
-        self._held.append(_Device(offer, pool, future, True, due, now + session_s))
+        self._held.append(_Device(offer, pool, future, True, now + START_S, now + session_s))
 
     def _collect(self, ready: list[Job]) -> list[Job]:
         """The jobs that have ended; one whose device failed is ready again, or has ended too."""
