@@ -37,7 +37,7 @@ from dgtl.tvm.rpc.farm import Farm, Job, RPCSettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SLEEP_MS = 100
+SLEEP_MS = 250
 SLEEPS = f"""
 #include <unistd.h>
 extern "C" int __tvm_ffi_main(void*, const void*, int, void*) {{
