@@ -21,6 +21,7 @@ from dgtl.core.records import best_trial
 from dgtl.search.annealing import mutants, untried
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure.campaign import open_campaign, pack_all
+from dgtl.tvm.toolchain import require_toolchain
 from dgtl.tvm.workload.suites import SUITES
 
 ROUNDS = (
@@ -68,7 +69,7 @@ def collect(args: argparse.Namespace) -> None:
     Raises:
         ValueError: no compiler, more cores than there are, a file that cannot be used.
     """
-    machine.require_linker()
+    require_toolchain()
     hardware = machine.detect(args.cores)
     path = args.out / f"{hardware.name}-{args.suite}-{hardware.num_cores}.jsonl"
     with open_campaign(path, SUITES[args.suite], hardware, args.seed) as campaign:

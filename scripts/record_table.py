@@ -30,6 +30,7 @@ from dgtl.report.progress import duration
 from dgtl.search.annealing import anneal, mutants, untried
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure.campaign import open_campaign, pack_all
+from dgtl.tvm.toolchain import require_toolchain
 from dgtl.tvm.workload.networks import conv, dense, depthwise
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def record(args: argparse.Namespace) -> None:
     if not layers:
         names = ", ".join(layer.name for layer in LAYERS)
         raise ValueError(f"--layers {args.layers} finds none of {names}")
-    machine.require_linker()
+    require_toolchain()
     hardware = machine.detect(args.cores)
     path = args.out / f"{hardware.name}-tables-{hardware.num_cores}.jsonl"
     with open_campaign(path, layers, hardware, args.seed) as campaign:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
 # Machines are shared: how long an example takes says nothing of the code.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+# What other programs measure does not keep tests from running.
+LOCK = Path(tempfile.gettempdir()) / f"dgtl-tests-{os.getpid()}.lock"
+os.environ["DGTL_LOCK"] = str(LOCK)
+
+
+def pytest_unconfigure() -> None:
+    LOCK.unlink(missing_ok=True)
+
 
 # For `make mutants`: whether a test fails, not on what least example; and always the same ones.
 settings.register_profile(

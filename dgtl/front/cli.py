@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dgtl
+from dgtl.core.locales import speak_utf8
 from dgtl.front.api import SECONDS, wait_passively
 from dgtl.front.options import Options, in_options
 
@@ -20,11 +21,13 @@ INTERRUPTED = 130
 """Exit code of a tuning that was interrupted before anything was found; the shell's own."""
 
 UNTUNED = 2
-"""Exit code where every trial of a layer failed; everything is written all the same."""
+"""Exit code where every trial of a layer failed, or none was made; all is written all the same."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; what a user gets wrong is one line and exit code 1."""
+    if arguments is None:
+        speak_utf8()
     args = parser().parse_args(arguments)
     try:
         return int(args.run(args))
@@ -137,7 +140,9 @@ def _tune(args: argparse.Namespace) -> int:
             f"which runs by the default schedule: {options.out}/report.html says why",
             file=sys.stderr,
         )
-    return UNTUNED if failed else 0
+    if summary.nothing_ran and not failed:
+        print("error: no time was left for a trial: give --seconds more", file=sys.stderr)
+    return UNTUNED if failed or summary.nothing_ran else 0
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from dgtl.core import local_history
+from dgtl.core.cores import available_cores
 from dgtl.core.local_history import LocalHistory
 
 if TYPE_CHECKING:
@@ -90,20 +91,10 @@ def packages() -> Finding:
 
 def compiler() -> Finding:
     """Compiles, links and loads a shared library."""
-    code = (
-        "import ctypes, os, subprocess, sys, tempfile\n"
-        "from dgtl.tvm.hardware import require_linker\n"
-        "folder = tempfile.mkdtemp()\n"
-        "source, library = os.path.join(folder, 'a.cc'), os.path.join(folder, 'a.so')\n"
-        "open(source, 'w').write('extern \"C\" int answer() { return 42; }')\n"
-        "name = require_linker()\n"
-        "subprocess.run([name, '-shared', '-fPIC', '-o', library, source], check=True)\n"
-        "assert ctypes.CDLL(library).answer() == 42\n"
-        "print(name)\n"
-    )
+    code = "from dgtl.tvm.toolchain import require_toolchain; print(require_toolchain())"
     found, error = _in_process(code)
-    cure = "install one, such as: apt-get install g++" if error else ""
-    return Finding("C++ compiler", error or f"{found} compiles, and what it made loads", cure)
+    state, _, cure = error.removeprefix("ValueError: ").rpartition(": ")
+    return Finding("C++ compiler", state or f"{found} compiles, and what it made loads", cure)
 
 
 def tvm() -> Finding:
@@ -140,30 +131,9 @@ def folders() -> Finding:
 
 
 def cores() -> Finding:
-    available = len(os.sched_getaffinity(0))
-    quota = cgroup_cores()
-    if quota is not None and quota < available:
-        whole = max(int(quota), 1)
-        return Finding(
-            "cores",
-            f"{available} are seen, but the control group grants {quota:g}",
-            f"dgtl tune --cores {whole}",
-            needed=False,
-        )
-    return Finding("cores", f"{available}")
-
-
-def cgroup_cores(root: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Cores' worth of time that the control group grants; None if it sets no limit."""
-    try:
-        if (root / "cpu.max").exists():
-            quota, period = (root / "cpu.max").read_text().split()
-        else:
-            quota = (root / "cpu" / "cpu.cfs_quota_us").read_text().strip()
-            period = (root / "cpu" / "cpu.cfs_period_us").read_text().strip()
-    except (OSError, ValueError):
-        return None
-    return None if quota in ("max", "-1") else int(quota) / int(period)
+    seen, granted = len(os.sched_getaffinity(0)), available_cores()
+    few = "" if granted == seen else f" of {seen}: no more are granted to this container"
+    return Finding("cores", f"{granted}{few}")
 
 
 def gpu() -> Finding:

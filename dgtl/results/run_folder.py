@@ -106,7 +106,7 @@ def fingerprint(config: dict[str, Any]) -> str:
 MAY_CHANGE = (
     *RESULT_NEUTRAL_KEYS,
     *("share", "deploy", "budget.trials", "budget.batch", "budget.seconds", "workload.tasks"),
-    "hardware.limit_gflops",
+    *("hardware.limit_gflops", "measure.rpc"),
 )
 """What may change while a run goes on: it says how much is tried, or what is made of it."""
 

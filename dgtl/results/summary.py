@@ -105,6 +105,11 @@ class Summary:
         return tuple(task for task in self.tasks if task.best_latency_us is None)
 
     @property
+    def nothing_ran(self) -> bool:
+        """Whether there is not one trial that ran."""
+        return len(self.untuned) == len(self.tasks)
+
+    @property
     def network_over_tasks(self) -> float | None:
         """Latency of the network over the sum of its tasks.
 

@@ -64,12 +64,14 @@ def check(cfg: DictConfig, folder: Path) -> None:
             raise ValueError(f"{name}={path}: no such file or folder")
     if cfg.history.hardware not in ("same", "any"):
         raise ValueError(f"history.hardware={cfg.history.hardware}: choose same or any")
-    if cfg.measure.where not in ("local", "folder"):
-        raise ValueError(f"measure.where={cfg.measure.where}: choose local or folder")
-    live = cfg.hardware.kind == "llvm" and cfg.measure.where == "local"
+    if cfg.measure.where not in ("local", "folder", "rpc"):
+        raise ValueError(f"measure.where={cfg.measure.where}: choose local, folder or rpc")
+    if cfg.measure.where == "rpc" and cfg.hardware.kind == "cuda":
+        raise ValueError("measure=rpc is for processors: choose measure=folder for a GPU elsewhere")
+    live = cfg.hardware.kind == "llvm" and cfg.measure.where in ("local", "rpc")
     if cfg.budget.seconds is not None and not live:
         raise ValueError(
-            f"budget.seconds={cfg.budget.seconds}: only where this CPU is tuned for and measures"
+            f"budget.seconds={cfg.budget.seconds}: only where a CPU is tuned for and measures"
         )
     check_mode(cfg.tracking.mode)
     pattern_matcher(cfg.workload.get("tasks"))

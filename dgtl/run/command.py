@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from dgtl.core.locales import speak_utf8
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -18,13 +20,28 @@ RUN = "dgtl.run.live"
 """The module from whose frame on an error is the run's own, and keeps its traceback."""
 
 
+class JobEndedError(Exception):
+    """A job is over, the user knows why, and its exit code is not 0; of a sweep the others go on.
+
+    Args:
+        code: the exit code.
+    """
+
+    def __init__(self, code: int):
+        super().__init__(code)
+        self.code = code
+
+
 def call(main: Callable[[], None]) -> None:
     """Calls a program that Hydra starts; errors before the run begins end it in one line."""
+    speak_utf8()
     as_it_is = os.environ.get("HYDRA_FULL_ERROR") == "1"
     # Hydra would print its own errors, over several lines, and exit.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         main()
+    except JobEndedError as ended:
+        sys.exit(ended.code)
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on from here")
     except Exception as error:

@@ -5,7 +5,9 @@ The one place that knows all parts; nothing imports it but `run.py` and `experim
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -30,6 +32,7 @@ from dgtl.results.run_folder import Run, is_complete
 from dgtl.results.summary import Summary, summarise
 from dgtl.run import replay
 from dgtl.run.checks import check
+from dgtl.run.command import JobEndedError
 from dgtl.run.job import (
     Job,
     Target,
@@ -48,12 +51,17 @@ from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.measure.machine_lock import machine_lock
+from dgtl.tvm.measure.rpc import RPCMeasurer, device_hardware
+from dgtl.tvm.measure.rpc import time_network as time_network_by_rpc
+from dgtl.tvm.rpc.farm import RPCSettings
+from dgtl.tvm.toolchain import require_toolchain
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.sketches import NoSpaceError, ScheduleSpace
 from dgtl.tvm.workload.tasks import FusedFunction, extract
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from omegaconf import DictConfig
 
@@ -67,28 +75,43 @@ VISIT_NEEDED = 3
 
 
 def main(cfg: DictConfig) -> None:
-    """Runs what the configuration says; user errors end in one line and exit code 1."""
+    """Runs what the configuration says.
+
+    Raises:
+        JobEndedError: the exit code is not 0; the user was told why.
+    """
     runner = replay.run if cfg.hardware.kind == "replay" else run
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         check(cfg, folder)
         if not cfg.fresh and is_complete(folder, resolved(cfg)):
             print(f"already complete: {folder} (fresh=true runs it again)")
-            return
-        summary = runner(cfg, folder)
+            summary = Summary.read(folder / "summary.json")
+        else:
+            summary = runner(cfg, folder)
+        if summary.nothing_ran:
+            raise _ended(UNTUNED, "error: no trial ran: report.html says why")
         if runner is run and summary.untuned and not cfg.deploy.allow_untuned:
-            sys.exit(UNTUNED)
+            raise _ended(UNTUNED)
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(f"error: {str(error.__cause__ or error).splitlines()[0]}")
+        raise _ended(1, f"error: {str(error.__cause__ or error).splitlines()[0]}") from error
     except (ValueError, HistoryError) as error:
-        sys.exit(f"error: {error}")
+        raise _ended(1, f"error: {error}") from error
     except VisitNeededError as visit:
         print(visit)
-        sys.exit(VISIT_NEEDED)
+        raise _ended(VISIT_NEEDED) from visit
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            sys.exit(f"error: the disk is full ({error.filename}); what was measured is kept")
+            text = f"error: the disk is full ({error.filename}); what was measured is kept"
+            raise _ended(1, text) from error
         raise
+
+
+def _ended(code: int, text: str = "") -> JobEndedError:
+    """The end of a job; what there is to say is said now, for a sweep ends later."""
+    if text:
+        print(text, file=sys.stderr, flush=True)
+    return JobEndedError(code)
 
 
 def run(cfg: DictConfig, folder: Path) -> Summary:
@@ -101,6 +124,11 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     Raises:
         ValueError: settings, workload, hardware or history that cannot be used.
     """
+    with _machine_to_itself(cfg):
+        return _run(cfg, folder)
+
+
+def _run(cfg: DictConfig, folder: Path) -> Summary:
     job = _job(cfg)
     context = start(cfg, folder)
     with context.tracker, Progress() as progress:
@@ -151,6 +179,29 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
     return summary
 
 
+@contextlib.contextmanager
+def _machine_to_itself(cfg: DictConfig) -> Iterator[None]:
+    """Holds the lock of this machine, where this machine measures, all through the run.
+
+    Two runs that took turns would both say longer search times than they need.
+
+    Raises:
+        ValueError: another program measures on this machine.
+    """
+    if cfg.measure.where != "local":
+        yield
+        return
+    lock = machine_lock()
+    try:
+        lock.acquire(timeout_s=0)
+    except TimeoutError as error:
+        raise ValueError(f"{error}: start this when that has ended") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _job(cfg: DictConfig) -> Job:
     """Reads machine, network and history.
 
@@ -159,7 +210,7 @@ def _job(cfg: DictConfig) -> Job:
     """
     if cfg.workload.name == "tables":
         raise ValueError("workload=tables is no network: search recorded tables by hardware=replay")
-    machine.require_linker()
+    require_toolchain()
     hardware, remarks = _hardware(cfg)
     with Progress() as progress:
         progress.stage("import network")
@@ -178,7 +229,7 @@ def _job(cfg: DictConfig) -> Job:
             progress.message(text)
     flush_mb = cfg.measure.cache_flush_mb
     flush_mb = _constants_mb(targets) if flush_mb is None else flush_mb
-    settings = {name: value for name, value in cfg.measure.items() if name != "where"}
+    settings = {name: value for name, value in cfg.measure.items() if name not in ("where", "rpc")}
     options = MeasureOptions(**{**settings, "cache_flush_mb": flush_mb})
     wanted = _wanted(targets, cfg.workload.tasks)
     return Job(hardware, workload, network, functions, wanted, sources, options, local)
@@ -190,6 +241,9 @@ def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
     Raises:
         ValueError: there is no such thing, or this cannot measure it.
     """
+    if cfg.hardware.kind == "llvm" and cfg.measure.where == "rpc":
+        hardware = device_hardware(_rpc(cfg), cfg.hardware.num_cores)
+        return hardware, (f"devices: {hardware.name}, {hardware.num_cores} cores each",)
     if cfg.hardware.kind == "llvm":
         return machine.detect(cfg.hardware.num_cores), ()
     if cfg.hardware.kind != "cuda":
@@ -208,12 +262,31 @@ def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -
         source = provenance.collect(job.hardware, cfg.seed, machine.versions(), job.options)
         log.provenance(source)
         modules = {t.problem.task.key: t.function.mod for t in job.targets}
-        with LocalMeasurer(job.hardware, modules, job.options) as measurer:
+        with _measurer(cfg, job, modules, progress) as measurer:
             tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer), job.known())
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
             progress.stage("check schedules")
             return [verify_best(result, measurer, log) for result in results]
+
+
+def _measurer(
+    cfg: DictConfig, job: Job, modules: dict[str, tvm.ir.IRModule], progress: Progress
+) -> LocalMeasurer | RPCMeasurer:
+    if cfg.measure.where == "rpc":
+        return RPCMeasurer(job.hardware, modules, job.options, _rpc(cfg), progress.message)
+    return LocalMeasurer(job.hardware, modules, job.options)
+
+
+def _rpc(cfg: DictConfig) -> RPCSettings:
+    return RPCSettings(**cfg.measure.rpc)
+
+
+def _timer(cfg: DictConfig) -> deploy.Timer:
+    """Where whole networks run: on this machine, or on one of the devices."""
+    if cfg.measure.where == "rpc":
+        return functools.partial(time_network_by_rpc, _rpc(cfg))
+    return deploy.here
 
 
 def _untuned(cfg: DictConfig, job: Job, progress: Progress) -> deploy.NetworkTiming | None:
@@ -233,6 +306,7 @@ def _untuned(cfg: DictConfig, job: Job, progress: Progress) -> deploy.NetworkTim
         job.workload.inputs,
         repeats=1,
         throttle_wait_s=job.options.throttle_wait_s,
+        timer=_timer(cfg),
     )
     check_against_reference("untuned", job, untuned.outputs, job.hardware, progress)
     return untuned
@@ -265,6 +339,7 @@ def _deployed(
         job.workload.inputs,
         repeats=cfg.deploy.repeats,
         throttle_wait_s=cfg.measure.throttle_wait_s,
+        timer=_timer(cfg),
     )
     if untuned is not None:
         tolerance = reference.tolerance(job.workload.model)

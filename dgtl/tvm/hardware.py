@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import os
 import re
-import shutil
 from pathlib import Path
 
 import tvm
 
 import dgtl
 from dgtl.core import gpus
+from dgtl.core.cores import available_cores
 from dgtl.core.records import Hardware
 from dgtl.tvm import cuda
 
@@ -27,13 +26,17 @@ def detect(num_cores: int | None = None) -> Hardware:
     Raises:
         ValueError: more cores than the machine has.
     """
-    available = len(os.sched_getaffinity(0))
+    available = available_cores()
     cores = available if num_cores is None else num_cores
     if not 1 <= cores <= available:
         raise ValueError(f"hardware.num_cores={cores}: this machine offers 1 to {available}")
     mcpu = tvm.target.codegen.llvm_get_system_cpu()
-    target = json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": cores})
-    return Hardware(cpu_name(), target, cores)
+    return Hardware(cpu_name(), cpu_target(mcpu, cores), cores)
+
+
+def cpu_target(mcpu: str, num_cores: int) -> str:
+    """TVM's target for a processor, by LLVM's name of it."""
+    return json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": num_cores})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,18 +102,6 @@ def _limits(device: str) -> dict[str, int]:
         attributes = tvm.target.Target(tag).attrs
         limits = {name: int(attributes.get(name, value)) for name, value in limits.items()}
     return limits
-
-
-def require_linker() -> str:
-    """The C++ compiler, which TVM needs to link kernels.
-
-    Raises:
-        ValueError: none is found.
-    """
-    for name in ("g++", "clang++", "c++"):
-        if shutil.which(name):
-            return name
-    raise ValueError("no C++ compiler found: TVM links kernels with g++ or clang++, install one")
 
 
 def versions() -> dict[str, str]:

@@ -39,7 +39,8 @@ from tvm.support import cc
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import kernels
-from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
+from dgtl.tvm.measure.local import LocalMeasurer
+from dgtl.tvm.measure.machine_lock import machine_lock
 from dgtl.tvm.workload.networks import conv, dense, depthwise
 from dgtl.tvm.workload.sketches import ScheduleSpace
 from dgtl.tvm.workload.tasks import extract, lower

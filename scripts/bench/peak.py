@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from dgtl.tvm.hardware import require_linker
+from dgtl.core.cores import available_cores
+from dgtl.tvm.toolchain import require_toolchain
 
 CHAINS, STEPS = 12, 20_000_000
 LANES = (4, 8, 16)
@@ -70,11 +70,11 @@ def rate(compiler: str, lanes: int, threads: int, repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=available_cores())
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     try:
-        compiler = require_linker()
+        compiler = require_toolchain()
     except ValueError as error:
         raise SystemExit(f"error: {error}") from error
     rates = {lanes: rate(compiler, lanes, args.threads, args.repeats) for lanes in LANES}

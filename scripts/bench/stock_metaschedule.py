@@ -33,7 +33,7 @@ from tvm.s_tir import meta_schedule as ms
 from dgtl.results.summary import Summary, TaskSummary
 from dgtl.tvm import allow_intrinsics
 from dgtl.tvm import hardware as machine
-from dgtl.tvm.measure.local import machine_lock
+from dgtl.tvm.measure.machine_lock import machine_lock
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.tasks import extract, lower
 

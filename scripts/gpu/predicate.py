@@ -13,12 +13,12 @@ import argparse
 import concurrent.futures
 import json
 import multiprocessing
-import os
 import time
 
 import numpy as np
 import tvm
 
+from dgtl.core.cores import available_cores
 from dgtl.core.space import DesignSpace
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.workload.networks import Layer, conv, dense, depthwise
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--configs", type=int, default=10_000, help="of each layer")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     total: dict[str, float] = {}
     with concurrent.futures.ProcessPoolExecutor(cores, context) as pool:
         futures = [pool.submit(study, layer, args.arch, args.configs) for layer in LAYERS]

@@ -6,8 +6,6 @@ import importlib.metadata
 import tempfile
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dgtl.front import doctor
 from dgtl.front.doctor import Finding
@@ -80,25 +78,8 @@ def test_a_history_that_cannot_be_written_is_named(monkeypatch, tmp_path):
     assert doctor.history().cure == "export DGTL_HISTORY=FOLDER"
 
 
-@given(quota=st.integers(1000, 10**7), period=st.integers(1000, 10**6))
-def test_the_quota_of_a_control_group_is_read_in_both_versions(tmp_path_factory, quota, period):
-    second, first = tmp_path_factory.mktemp("v2"), tmp_path_factory.mktemp("v1")
-    (second / "cpu.max").write_text(f"{quota} {period}\n")
-    (first / "cpu").mkdir()
-    (first / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-    (first / "cpu" / "cpu.cfs_period_us").write_text(f"{period}\n")
-    for root in (first, second):
-        assert doctor.cgroup_cores(root) == pytest.approx(quota / period)
-
-
-@pytest.mark.parametrize("content", ["max 100000\n", "", "odd"])
-def test_no_quota_is_no_limit(tmp_path, content):
-    (tmp_path / "cpu.max").write_text(content)
-    assert doctor.cgroup_cores(tmp_path) is None
-
-
-def test_fewer_cores_than_are_seen_is_a_note(monkeypatch):
-    monkeypatch.setattr(doctor, "cgroup_cores", lambda: 0.5)
+def test_fewer_cores_than_are_seen_are_said(monkeypatch):
+    monkeypatch.setattr(doctor, "available_cores", lambda: 0)
     found = doctor.cores()
-    assert found.cure == "dgtl tune --cores 1"
-    assert not found.needed
+    assert "no more are granted" in found.state
+    assert not found.cure

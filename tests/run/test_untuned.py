@@ -13,6 +13,7 @@ from rich.console import Console
 from dgtl.core.history import SourceTask
 from dgtl.report.console import print_summary
 from dgtl.run import live
+from dgtl.run.command import JobEndedError
 from dgtl.run.settings import composed
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
     cfg = composed(["workload=tiny", *overrides], {"cache": str(tmp_path)})
     try:
         live.main(cfg)
-    except SystemExit as ended:
-        return int(ended.code or 0)
+    except JobEndedError as ended:
+        return ended.code
     return 0
 
 
@@ -53,6 +54,8 @@ def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
         (summary(RAN, FAILED), (), live.UNTUNED),
         (summary(RAN, []), (), live.UNTUNED),
         (summary(RAN, FAILED), ("deploy.allow_untuned=true",), 0),
+        (summary([], FAILED), ("deploy.allow_untuned=true",), live.UNTUNED),
+        (summary([], []), ("deploy.allow_untuned=true",), live.UNTUNED),
     ],
 )
 def test_it_is_the_exit_code(tmp_path, monkeypatch, outcome, overrides, code):

@@ -40,7 +40,7 @@ WRONG = {
     "hardware=cuda measure=folder hardware.arch=sm_10": "sm_10: the installed compiler knows",
     "hardware=cuda measure=folder hardware.device=mine": "mine: give hardware.arch",
     "hardware.kind=rocm": "hardware.kind=rocm: choose llvm, cuda or replay",
-    "measure.where=cloud": "measure.where=cloud: choose local or folder",
+    "measure.where=cloud": "measure.where=cloud: choose local, folder or rpc",
     "workload.tasks=[foo]": "workload.tasks finds none of the layers: conv 3x3 3->16 16x16 s2; ",
     "workload=tables": "search recorded tables by hardware=replay",
     "workload=onnx": "Missing mandatory value: workload.path",

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tvm
 from tvm.relax import transform as T
 from tvm.s_tir import dlight
 from tvm.s_tir import meta_schedule as ms
 
+from dgtl.core.records import Hardware
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm import cuda
 from dgtl.tvm.measure import workers
@@ -24,10 +27,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tvm.s_tir import Schedule
 
-    from dgtl.core.records import Hardware
     from dgtl.tvm.workload.tasks import FusedFunction
 
 NETWORK_TIMEOUT_S = 600.0
+
+Timer = Callable[
+    [Hardware, float, str, list[np.ndarray], int, float], tuple[list[float], list[np.ndarray]]
+]
+"""Runs a network on some hardware: within so many seconds a library, with inputs, repeats, and the
+longest wait for full speed, as `dgtl.tvm.measure.workers.time_network` does."""
+
+
+def here(hardware: Hardware, timeout_s: float, *what: Any) -> tuple[list[float], list[np.ndarray]]:
+    """The `Timer` of this machine: a process of its own that has the machine to itself."""
+    return run_alone(hardware, timeout_s, workers.time_network, *what)
+
 
 DEFAULT_GPU = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
 """TVM's rules for functions without a schedule of ours, the first that fits."""
@@ -118,8 +132,9 @@ def time_network(
     *,
     repeats: int,
     throttle_wait_s: float = MeasureOptions.throttle_wait_s,
+    timer: Timer = here,
 ) -> NetworkTiming:
-    """Runs a built network in a process of its own that has the machine to itself.
+    """Runs a built network.
 
     Args:
         library: from `build`.
@@ -127,11 +142,11 @@ def time_network(
         inputs: value of each input, in their order.
         repeats: how often to time it.
         throttle_wait_s: as in `MeasureOptions`.
+        timer: where it runs.
     """
-    times, outputs = run_alone(
+    times, outputs = timer(
         hardware,
         NETWORK_TIMEOUT_S,
-        workers.time_network,
         str(library),
         list(inputs.values()),
         repeats,
@@ -180,6 +195,7 @@ def time_untuned(
     *,
     repeats: int = 3,
     throttle_wait_s: float = MeasureOptions.throttle_wait_s,
+    timer: Timer = here,
 ) -> NetworkTiming:
     """The network without any schedule: what TVM does out of the box.
 
@@ -191,7 +207,12 @@ def time_untuned(
         build(network, hardware, library)
         try:
             return time_network(
-                library, hardware, inputs, repeats=repeats, throttle_wait_s=throttle_wait_s
+                library,
+                hardware,
+                inputs,
+                repeats=repeats,
+                throttle_wait_s=throttle_wait_s,
+                timer=timer,
             )
         except TimeoutError as error:
             raise ValueError(

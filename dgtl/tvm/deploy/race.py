@@ -19,7 +19,7 @@ import tvm
 
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import pace, workers
-from dgtl.tvm.measure.local import machine_lock
+from dgtl.tvm.measure.machine_lock import machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

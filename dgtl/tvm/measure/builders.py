@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import tvm
 
+from dgtl.core.cores import available_cores
 from dgtl.core.records import Status, Trial
 from dgtl.tvm.measure import pools, workers
+from dgtl.tvm.measure.scratch import Scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +34,8 @@ class Builders:
     def __init__(
         self, hardware: Hardware, functions: Mapping[str, tvm.ir.IRModule], timeout_s: float
     ):
-        _sweep_stale()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"dgtl-{os.getpid()}-"))
+        self._scratch = Scratch()
+        self.folder = self._scratch.folder
         self.files: dict[str, str] = {}
         for number, (key, mod) in enumerate(functions.items()):
             path = self.folder / f"{number}.json"
@@ -47,13 +44,12 @@ class Builders:
         self._target = hardware.target
         self._timeout_s = timeout_s
         self._count = 0
-        cores = len(os.sched_getaffinity(0))
-        self._pool = pools.start(cores, timeout_s, hardware.num_cores, str(self.folder))
+        self._pool = pools.start(available_cores(), timeout_s, hardware.num_cores, str(self.folder))
 
     def close(self) -> None:
         """Ends the processes and removes every file that was built."""
         pools.end(self._pool)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._scratch.close()
 
     def build(self, task: Task, configs: Sequence[str]) -> list[workers.Built | Trial]:
         """What became of each configuration: a library, or the trial that failed."""
@@ -70,22 +66,28 @@ class Builders:
     def _all(
         self, task: Task, configs: Sequence[str], call: Callable[[str], tuple]
     ) -> list[workers.Built | Trial]:
-        futures = []
-        for config in configs:
-            self._count += 1
-            function, library, *more = call(str(self.folder / f"candidate-{self._count}.so"))
-            what = (self.files[task.key], self._target, config, library, *more)
-            futures.append(self._pool.submit(function, *what))
+        futures = [self._submit(task, config, call) for config in configs]
         try:
             return [
-                self._result(task, config, future)
+                self.result(task, config, future)
                 for config, future in zip(configs, futures, strict=True)
             ]
         finally:
             for future in futures:  # those that an interruption leaves
                 future.cancel()
 
-    def _result(self, task: Task, config: str, future: Future) -> workers.Built | Trial:
+    def begin(self, task: Task, config: str) -> Future:
+        """Begins to build a configuration, for `result`."""
+        return self._submit(task, config, lambda library: (workers.build, library))
+
+    def _submit(self, task: Task, config: str, call: Callable[[str], tuple]) -> Future:
+        self._count += 1
+        function, library, *more = call(str(self.folder / f"candidate-{self._count}.so"))
+        what = (self.files[task.key], self._target, config, library, *more)
+        return self._pool.submit(function, *what)
+
+    def result(self, task: Task, config: str, future: Future) -> workers.Built | Trial:
+        """What became of a configuration, once it is built: as of `build`."""
         trial = Trial(task.key, config, Status.OK)
         try:
             result = future.result()
@@ -104,11 +106,3 @@ def failure(trial: Trial, status: Status, error: object, **seconds: float) -> Tr
     lines = [line for line in str(error).strip().splitlines() if line.strip()] or [repr(error)]
     message = lines[-1].strip()[:300]
     return trial.replace(status=status, error=message, **seconds)
-
-
-def _sweep_stale() -> None:
-    """Removes what a killed process left behind."""
-    for folder in Path(tempfile.gettempdir()).glob("dgtl-*-*"):
-        parts = folder.name.split("-")
-        if folder.is_dir() and parts[1].isdigit() and not psutil.pid_exists(int(parts[1])):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from filelock import FileLock
 
 from dgtl.core.records import Status, Trial
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import pools, workers
 from dgtl.tvm.measure.builders import Builders, failure
+from dgtl.tvm.measure.machine_lock import machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,11 +221,6 @@ class LocalMeasurer:
         if error <= allowed:
             return None
         return trial.replace(error=f"relative error {error:.2g}")
-
-
-def machine_lock() -> FileLock:
-    """Whoever holds it has the machine to itself, among all dgtl processes."""
-    return FileLock(Path(tempfile.gettempdir()) / "dgtl-measure.lock")
 
 
 def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *arguments: object):

@@ -82,10 +82,21 @@ def of_this_process(throttle_wait_s: float) -> Pace:
 
 @functools.cache
 def _multiplications(num_threads: int) -> Callable[[], None]:
+    """The piece of work, ready to run."""
+    module, numbers = multiplications(num_threads)
+    kernel = tvm.compile(module, target="llvm")["main"]
+    values = tvm.runtime.tensor(np.zeros(numbers, np.float32))
+    return lambda: kernel(values)
+
+
+def multiplications(num_threads: int) -> tuple[tvm.ir.IRModule, int]:
     """Some 0.1 ms of arithmetic in every thread, in registers: no cache has a say in it.
 
     Eight independent chains of four lanes keep the units of any core busy without a spill, so that
     a sibling that shares them shows too.
+
+    Returns:
+        The kernel, and how many float32 its one argument has.
     """
     chains, lanes, steps = 8, 4, 40_000
     numbers = chains * lanes
@@ -106,6 +117,4 @@ def _multiplications(num_threads: int) -> Callable[[], None]:
                 a[thread * numbers + i] = x[i]
 
     module = tvm.IRModule({"main": main.with_attr("global_symbol", "main")})
-    kernel = tvm.compile(module, target="llvm")["main"]
-    values = tvm.runtime.tensor(np.zeros(num_threads * numbers, np.float32))
-    return lambda: kernel(values)
+    return module, num_threads * numbers

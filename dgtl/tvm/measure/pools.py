@@ -8,7 +8,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING
 
-from tvm.support.popen_pool import PopenPoolExecutor
+from tvm.support.popen_pool import PopenPoolExecutor, kill_child_processes
 
 from dgtl.tvm.measure import workers
 
@@ -27,22 +27,24 @@ class _Pool(PopenPoolExecutor):
         with self._lock:
             processes = list(self._worker_map.values())
         for process in processes:
-            with contextlib.suppress(
-                AttributeError, ImportError
-            ):  # cleared away meanwhile; at exit
+            # Its pipe cannot be closed while a thread waits for what it says: it has to end first.
+            with contextlib.suppress(AttributeError):  # cleared away meanwhile
+                kill_child_processes(process._proc.pid)
+                process._proc.kill()
+            with contextlib.suppress(AttributeError, ImportError):  # the same; at exit
                 process.kill()
         self._threadpool.shutdown(wait=wait, cancel_futures=True)
         self._shutdown = True
 
 
 def start(
-    count: int, timeout_s: float, num_threads: int, scratch: str | None = None
+    count: int, timeout_s: float | None, num_threads: int, scratch: str | None = None
 ) -> PopenPoolExecutor:
     """A pool of ``count`` processes, each of which starts with its first call.
 
     Args:
         count: of processes.
-        timeout_s: after which a call is ended, and its process with it.
+        timeout_s: after which a call is ended, and its process with it; None: never.
         num_threads, scratch: see `workers.start`.
     """
     return _Pool(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dgtl.measure.protocol import VisitNeededError
 from dgtl.tvm.measure.builders import Builders
-from dgtl.tvm.measure.local import machine_lock
+from dgtl.tvm.measure.machine_lock import machine_lock
 from dgtl.tvm.measure.visit_folder import Order, WrittenVisit, is_done, read, visits
 
 if TYPE_CHECKING:

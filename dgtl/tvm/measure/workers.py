@@ -6,11 +6,13 @@ or of TVM's tensor intrinsics would cost more than a hundred builds.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import functools
 import itertools
 import math
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -66,9 +68,15 @@ def start(num_threads: int, scratch: str | None = None) -> None:
     Temporary files of TVM and of the compiler go to ``scratch``, for a worker that is killed in the
     middle of a build cannot remove them itself; None: where the system has them.
     """
+    end_with_parent()
     os.environ["TVM_NUM_THREADS"] = str(num_threads)
     if scratch is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
+
+
+def end_with_parent() -> None:
+    """A parent that is killed takes this process along: PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 @functools.cache

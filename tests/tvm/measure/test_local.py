@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import math
 import os
-import subprocess
 import sys
 import time
 
@@ -21,7 +20,7 @@ from dgtl.core.records import Status
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import local as measure
 from dgtl.tvm.measure import workers
-from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
+from dgtl.tvm.measure.local import LocalMeasurer
 
 pytestmark = pytest.mark.tvm
 
@@ -110,17 +109,6 @@ def test_nothing_is_left_on_disk(hardware, scratch):
         (folder,) = (path for path in scratch.iterdir() if path.is_dir())
         assert not list(folder.glob("*.so"))
     assert [path for path in scratch.iterdir() if path.is_dir()] == []
-
-
-def test_the_folder_of_a_killed_process_is_swept_and_others_are_not(hardware, scratch):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    stale, live = scratch / f"dgtl-{gone.pid}-abc", scratch / f"dgtl-{os.getpid()}-abc"
-    for folder in (stale, live, scratch / "dgtl-notes-abc"):
-        folder.mkdir()
-        (folder / "candidate-1.so").touch()
-    measurer(hardware).close()
-    assert {path.name for path in scratch.iterdir()} == {live.name, "dgtl-notes-abc"}
 
 
 def test_bad_builds_fail_alone(hardware, scratch, monkeypatch):
@@ -260,18 +248,3 @@ def test_a_check_that_breaks_is_a_failure(hardware, scratch, monkeypatch):
         trial = ours.check(TASK, keys(1)[0])
     assert trial is not None
     assert trial.status is Status.RUN_ERROR
-
-
-def test_processes_share_one_lock(hardware, scratch):
-    """While another holds it, nothing is measured."""
-    program = "import sys; from dgtl.tvm.measure.local import machine_lock\n"
-    program += "lock = machine_lock(); lock.acquire(); print('held', flush=True); sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(TimeoutError), machine_lock().acquire(timeout=0.1):
-            pass
-        other.communicate("")
-    with machine_lock().acquire(timeout=5):
-        pass

@@ -1,0 +1,82 @@
+"""The command around Hydra: jobs of a sweep end alone, and its locale is its user's own affair."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dgtl.run.command import JobEndedError, call
+
+ROOT = Path(__file__).parents[2]
+REPLAY = (
+    "hardware=replay",
+    "workload=tables",
+    "model=random",
+    "budget.trials=16",
+    "tracking=disabled",
+    "workload.folds=2",
+)
+
+
+def sweep(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "run.py"), "-m", *REPLAY, "hydra.sweep.dir=out"]
+    return subprocess.run(
+        [*command, *overrides],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **environment},
+    )
+
+
+def summaries(folder: Path) -> int:
+    return len(list(folder.rglob("summary.json")))
+
+
+def test_the_end_of_a_job_is_the_exit_code():
+    def job() -> None:
+        raise JobEndedError(3)
+
+    with pytest.raises(SystemExit) as ended:
+        call(job)
+    assert ended.value.code == 3
+    assert (
+        pickle.loads(pickle.dumps(JobEndedError(3))).code == 3
+    )  # as it comes from other processes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    ["basic", "joblib", "submitit_local", "ray"],
+)
+def test_a_job_that_fails_ends_alone(tmp_path, launcher):
+    """The first of three jobs has a wrong setting, which only its own check finds."""
+    packages = {"submitit_local": "hydra_plugins.hydra_submitit_launcher"}
+    packages |= {"ray": "hydra_plugins.hydra_ray_launcher"}
+    if launcher in packages:
+        pytest.importorskip(packages[launcher])
+    done = sweep(
+        tmp_path,
+        "seed=-1,0,1",
+        f"hydra/launcher={launcher}",
+        PYTHONPATH=os.pathsep.join(sys.path),
+    )
+    assert done.returncode == 1, done.stderr
+    assert summaries(tmp_path) == 2
+    if launcher != "submitit_local":  # whose jobs have a log of their own
+        assert "error: seed=-1: must be a whole number, at least 0" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_another_locale_and_no_home_do_no_harm(tmp_path):
+    environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "HOME": ""}
+    done = sweep(tmp_path, "seed=0", **environment)
+    assert done.returncode == 0, done.stderr
+    assert summaries(tmp_path) == 1
