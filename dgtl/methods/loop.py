@@ -100,7 +100,8 @@ def tune(
                 on_trial(keep(trial))
 
         missing = [key for key in keys if key not in recorded]
-        best_s = min([best_known_s, *(trial.latency_s for trial in trials)])
+        of_batch = [recorded[key] for key in keys if key in recorded]
+        best_s = min([best_known_s, *(trial.latency_s for trial in (*trials, *of_batch))])
         measured = measurer.measure(problem.task, missing, best_s=best_s, on_trial=on_measured)
         found = {key: keep(trial) for key, trial in zip(missing, measured, strict=True)}
         batch = [recorded[key] if key in recorded else found[key] for key in keys]

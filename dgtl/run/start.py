@@ -10,15 +10,16 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dgtl.core.files import free_name
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
-from dgtl.results.run_folder import Origin, changed
+from dgtl.results.run_folder import Origin, changed, claim
 from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class RunContext:
         log_path: the history file of the run.
         earlier: what an interrupted run left in it.
         tracker: follows the run; a context manager that is still to be entered.
+        lock: held while this lives, see `dgtl.results.run_folder.claim`.
     """
 
     config: dict[str, Any]
@@ -44,6 +46,7 @@ class RunContext:
     log_path: Path
     earlier: History
     tracker: Tracker
+    lock: IO[str]
 
     def remarks(self) -> list[str]:
         """What a user of these settings may not expect."""
@@ -54,7 +57,8 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
     """Opens a run in a folder, which is made if absent; ``fresh`` sets earlier trials aside.
 
     Raises:
-        ValueError: settings or earlier trials that cannot be used; trials of other settings.
+        ValueError: settings or earlier trials that cannot be used; trials of other settings;
+            another run at work in the folder.
     """
     config = resolved(cfg)
     log_path = folder / "trials.jsonl"
@@ -67,9 +71,10 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
     method: Method = instantiate(cfg.model)
     budget = budget_of(cfg, method)
     folder.mkdir(parents=True, exist_ok=True)
+    lock = claim(folder)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     if cfg.fresh and log_path.exists():
-        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
+        log_path.rename(free_name(folder / f"trials-{int(time.time())}.jsonl.old"))
     earlier = History.read(log_path) if log_path.exists() else History()
     tracker = Tracker(
         cfg.tracking.mode,
@@ -80,7 +85,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
         name=run_name(cfg.workload.name, method.name, cfg.seed),
         config=config,
     )
-    return RunContext(config, method, budget, log_path, earlier, tracker)
+    return RunContext(config, method, budget, log_path, earlier, tracker, lock)
 
 
 def budget_of(cfg: DictConfig, method: Method) -> Budget:

@@ -19,7 +19,7 @@ from tvm_layers import LAYERS, schedules, tuned_function
 from dgtl.core.records import Status
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import local as measure
-from dgtl.tvm.measure import workers
+from dgtl.tvm.measure import pools, workers
 from dgtl.tvm.measure.local import LocalMeasurer, machine_lock
 
 pytestmark = pytest.mark.tvm
@@ -168,7 +168,7 @@ def test_a_runner_that_hangs_in_native_code_is_ended(hardware, scratch, monkeypa
     monkeypatch.setattr(
         workers, "first_timing", functools.partial(bad_timing, deeds, "first_timing")
     )
-    monkeypatch.setattr(measure, "HUNG_AFTER_S", 1.0)
+    monkeypatch.setattr(pools, "HUNG_AFTER_S", 1.0)
     with measurer(hardware) as ours:
         trials = ours.measure(TASK, keys(2), best_s=math.inf)
     assert [trial.status for trial in trials] == [Status.RUN_TIMEOUT, Status.OK]
