@@ -16,9 +16,11 @@ is ``{target: {inputs, taken, failures}}``. Atheris is no part of dgtl's require
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
 import random
 import resource
@@ -143,11 +145,37 @@ def _zip(data: bytes, rng: random.Random) -> bytes:
     return packed.getvalue()
 
 
+def _packed_lines(data: bytes, rng: random.Random) -> bytes:
+    return _packed(data, rng, _lines)
+
+
+def _packed_bytes(data: bytes, rng: random.Random) -> bytes:
+    return _packed(data, rng, _bytes)
+
+
+def _packed(
+    data: bytes, rng: random.Random, change: Callable[[bytes, random.Random], bytes]
+) -> bytes:
+    """What is in an archive, changed."""
+    archive: Any = gzip if data[:2] == b"\x1f\x8b" else lzma
+    try:
+        content = archive.decompress(data)
+    except Exception:
+        return _bytes(data, rng)
+    return bytes(archive.compress(change(content, rng)))
+
+
 CHANGES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "json": _json,
     "lines": _lines,
     "zip": _zip,
+    "packed_lines": _packed_lines,
+    "packed_bytes": _packed_bytes,
 }
+
+
+GUARDED = [False]
+"""Whether the hook of `guard`, which cannot be removed, is at work."""
 
 
 class Forbidden(BaseException):
@@ -155,13 +183,15 @@ class Forbidden(BaseException):
 
 
 def guard(folder: Path, out: Path) -> None:
-    """From now on this process writes in these folders only, and starts and reaches nothing."""
+    """Where `GUARDED`, this process writes in these folders only, and starts nothing."""
     inside = str(folder.resolve())
     above = str(folder.resolve().parent)
     writing = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
     allowed = (inside + os.sep, f"{out.resolve()}{os.sep}", "/dev/null", "/dev/shm/")
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if not GUARDED[0]:
+            return
         if event in ("os.system", "os.exec", "os.posix_spawn", "socket.connect"):
             raise Forbidden(f"{event} {arguments}")
         if event in ("subprocess.Popen", "pickle.find_class"):
@@ -170,6 +200,9 @@ def guard(folder: Path, out: Path) -> None:
         for name in arguments[: names.get(event, 0)]:
             if not isinstance(name, str | bytes):
                 continue
+            relative = not Path(os.fsdecode(name)).is_absolute()
+            if event != "open" and relative and arguments[-1] != -1:
+                continue  # within an open folder, as `shutil.rmtree` goes about it
             path = os.path.realpath(os.fsdecode(name))
             changes = event != "open" or bool(arguments[2] & writing)
             beside = path.startswith(above + os.sep) and not path.startswith(inside)
@@ -223,9 +256,11 @@ def _limited(target: Target, folder: Path, data: bytes) -> bool:
 
     signal.signal(signal.SIGALRM, over)
     signal.alarm(LONGEST_S)
+    GUARDED[0] = True
     try:
         return attempt(target, folder, data)
     finally:
+        GUARDED[0] = False
         signal.alarm(0)
 
 
@@ -255,8 +290,8 @@ def fuzz_guided(name: str, inputs: int, seed: int, out: Path) -> None:
 
     def one(data: bytes) -> None:
         try:
-            attempt(target, folder, data)
-        except Exception as error:
+            _limited(target, folder, data)
+        except (Exception, Forbidden) as error:
             _keep(out, name, data, error)
 
     def change(data: bytes, most: int, seed: int) -> bytes:

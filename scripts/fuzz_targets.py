@@ -431,22 +431,22 @@ def _npz() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     "history": Target(_history, histories, "lines"),
-    "history_xz": Target(_packed_history, _packed_histories),
-    "local_history": Target(_local, _packed_histories),
+    "history_xz": Target(_packed_history, _packed_histories, "packed_lines"),
+    "local_history": Target(_local, _packed_histories, "packed_lines"),
     "run": Target(_run, histories, "lines", 0.002),
     "origin": Target(_origin, _origins, "json", 0.3),
     "summary": Target(_summary, _summaries, "json"),
     "card": Target(_card, _cards, "json"),
     "autotvm": Target(_logs, _log_lines, "lines"),
-    "autotvm_packed": Target(_packed_logs, _packed_log_lines),
-    "model": Target(_model, _models, "zip", 0.1),
+    "autotvm_packed": Target(_packed_logs, _packed_log_lines, "packed_lines"),
+    "model": Target(_model, _models, "zip", 0.03),
     "manifest": Target(_manifest, _manifests, "json"),
-    "pack": Target(_pack, _packs),
+    "pack": Target(_pack, _packs, "packed_bytes"),
     "results": Target(_results, _result_lines, "lines"),
     "contents": Target(_contents, _all_contents, "json"),
     "onnx": Target(_onnx, _onnx_models),
     "onnx_import": Target(_onnx_import, _onnx_models, share=0.01),
-    "inputs": Target(_inputs, _npz),
+    "inputs": Target(_inputs, _npz, "zip"),
 }
 """Every reader by name."""
 

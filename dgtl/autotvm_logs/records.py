@@ -75,7 +75,7 @@ def parse(line: bytes | str) -> Record:
             raise LineError("damaged line")
     except LineError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
         raise LineError("damaged line") from error
     return record
 

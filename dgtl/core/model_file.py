@@ -80,7 +80,10 @@ def _locations(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     """Every weight that lies in another file, with the name of that file."""
     for tensor in _get_all_tensors(model):
         if uses_external_data(tensor):
-            yield tensor.name, ExternalDataInfo(tensor).location
+            location = ExternalDataInfo(tensor).location
+            if not isinstance(location, str) or "\0" in location:
+                raise ValueError(f"weight {tensor.name[:80]} lies in a file without a name")
+            yield tensor.name, location
 
 
 def _check_inside(path: Path, name: str, location: str) -> None:

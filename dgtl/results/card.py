@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.files import read_object, write_whole
@@ -105,11 +106,21 @@ class Card:
             record = read_object(path)
             check_schema(record, CARD_SCHEMA, "card")
             card = typed(cls, record)
-            for value in (*card.inputs, *card.outputs):
-                value.check()
+            card._check()
         except ValueError as error:
             raise ValueError(f"{path} cannot be used: {error}") from error
         return card
+
+    def _check(self) -> None:
+        """Raises ValueError for what no network of ours has."""
+        for value in (*self.inputs, *self.outputs):
+            value.check()
+        if not self.outputs:
+            raise ValueError("a network without outputs")
+        if missing := [name for name in ("dgtl", "tvm", "tvm_ffi") if name not in self.versions]:
+            raise ValueError(f"versions: {missing[0]} is missing")
+        if not 0 < self.latency_ms < math.inf:
+            raise ValueError(f"latency_ms is {self.latency_ms}")
 
     def lacking(self, cpu_features: tuple[str, ...]) -> list[str]:
         """Features of the processor that kernels may use and that are not among these."""
