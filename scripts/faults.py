@@ -37,15 +37,18 @@ if TYPE_CHECKING:
     from dgtl.core.records import Trial
 
 ROOT = Path(__file__).parents[1]
-TRIALS, TASKS = 16, 4
+TRIALS, TASKS = 12, 2
 
 LIVE = (
-    *("model=random", "workload=tiny", f"budget.trials={TRIALS}", "budget.batch=8"),
-    *("tracking=disabled", "deploy.untuned=false", "deploy.repeats=2", "deploy.allow_untuned=true"),
-    *("measure.min_repeat_ms=1", "measure.throttle_wait_s=0", "measure.build_timeout_s=5"),
-    *("measure.run_timeout_s=2", "history.path=null"),
+    *("model=random", "workload=tiny", "workload.tasks=[conv 1x1,dense]", "tracking=disabled"),
+    *(f"budget.trials={TRIALS}", "deploy.allow_untuned=true"),
+    *("measure.min_repeat_ms=1", "measure.throttle_wait_s=0"),
+    *("measure.build_timeout_s=30", "measure.run_timeout_s=30"),
 )
-"""A run of a minute or less."""
+"""A run of half a minute or less."""
+
+IMPATIENT = ("measure.build_timeout_s=8", "measure.run_timeout_s=4")
+"""For candidates that never end."""
 
 REPLAY = (
     *("model=autotvm", "hardware=replay", "workload=tables", "tracking=disabled"),
@@ -227,7 +230,8 @@ class Faults:
         for folder in self._folders(fault, most=2):
             marks = folder.parent / f"{folder.name}-marks"
             marks.mkdir()
-            code = start(LIVE, folder, fault=(fault, str(marks))).wait()
+            arguments = (*LIVE, *IMPATIENT) if failing else LIVE
+            code = start(arguments, folder, fault=(fault, str(marks))).wait()
             survived, gone = judged(code, folder)
             failed = sum(not trial.ok for trial in trials(folder))
             outcome.add(survived and (failed > 0) == failing, gone)
@@ -287,8 +291,15 @@ def start(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.log").open("ab") as said:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=said, stderr=said, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            command, cwd=ROOT, stdout=said, stderr=said, env=environment(folder)
         )
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """That of a run: with temporary files, and so a lock on the machine, of its own."""
+    scratch = folder.resolve().parent / "tmp"
+    scratch.mkdir(exist_ok=True)
+    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
 
 
 def run(arguments: Sequence[str], folder: Path) -> int:
@@ -317,7 +328,7 @@ def in_small_disk(arguments: Sequence[str], folder: Path, kib: int) -> int | Non
             cwd=ROOT,
             stdout=said,
             stderr=said,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=environment(folder),
             check=False,
         )
     return None if done.returncode in (1, 99) and not folder.exists() else done.returncode

@@ -121,7 +121,8 @@ def _card(folder: Path, data: bytes) -> None:
     (folder / CARD).write_bytes(data)
     card = Card.read(folder)
     package.write(folder)
-    np.zeros(min(card.inputs[0].shape, default=0) % 8, card.inputs[0].dtype)
+    for value in (*card.inputs, *card.outputs):
+        np.dtype(value.dtype)
 
 
 def _logs(folder: Path, data: bytes, name: str = "tuning.log") -> None:

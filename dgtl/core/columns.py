@@ -116,16 +116,16 @@ class ColumnHistory:
                     yield StoredTask(Task.from_json(record), record["space"], first, count)
                     first += count
 
-    def read(self, wanted: Iterable[StoredTask], most_each: int, seed: int) -> list[SourceTask]:
-        """Tasks with their trials, of each at most ``most_each``, drawn at random.
+    def read(self, wanted: Iterable[tuple[StoredTask, int]], seed: int) -> list[SourceTask]:
+        """Tasks with so many of their trials each, drawn at random.
 
         Raises:
             HistoryError: a part of the file is damaged.
         """
         found = []
-        for stored in sorted(wanted, key=lambda stored: stored.first):
+        for stored, n in wanted:
             rng = np.random.default_rng([seed, stored.first])
-            rows = np.sort(rng.permutation(stored.n_trials)[:most_each])
+            rows = np.sort(rng.permutation(stored.n_trials)[:n])
             try:
                 space = DesignSpace.from_json(stored.space)
                 trials = [Trial.from_json(r) for r in self._records(stored.first, rows)]

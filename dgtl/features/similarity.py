@@ -8,6 +8,7 @@ depend on a configuration; a distance of 1 is a factor of 2 in one of them.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,8 @@ ROLES = 3
 OTHER_KIND = 4.0
 """What another kind of layer adds to the distance."""
 
-LEAST_TASKS = 32
-"""A bound on trials is shared by so many tasks at least, where there are so many: a model that
+LEAST_SHAPES = 32
+"""A bound on trials is shared by so many shapes at least, where there are so many: a model that
 learns from few layers fits their peculiarities."""
 
 
@@ -40,32 +41,35 @@ def distances(tasks: Sequence[Task], targets: Sequence[Task]) -> NDArray[np.floa
 
 def most_alike(
     tasks: Sequence[Task], counts: Sequence[int], targets: Sequence[Task], most: int
-) -> tuple[list[int], int]:
+) -> dict[int, int]:
     """The tasks most like the targets, with as many trials as a bound allows.
 
-    Every target has its say in turn, so that none is without its like.
+    Every target has its say in turn, so that none is without its like, and tasks of one shape
+    count as one, so that what was measured often is not all that is learned from.
 
     Args:
         tasks: to choose among.
         counts: trials of each.
         targets: to tune.
-        most: trials in all; the last task chosen may exceed it.
+        most: trials in all.
 
     Returns:
-        Indices of tasks in their order, and how many trials each of them may give at most.
+        How many trials each of them gives, by index, in the order of indices.
     """
-    each = max(most // LEAST_TASKS, 1)
     if not tasks or not targets:
-        return [], each
+        return {}
     order = np.argsort(distances(tasks, targets), axis=0, kind="stable")
-    chosen: list[int] = []
-    total = 0
+    chosen: dict[int, int] = {}
+    of_shape: Counter[str] = Counter()
+    left, each = most, max(most // LEAST_SHAPES, 1)
     for i in dict.fromkeys(order.reshape(-1).tolist()):
-        if total >= most:
-            break
-        chosen.append(i)
-        total += min(counts[i], each)
-    return sorted(chosen), each
+        shape = tasks[i].shape_key
+        n = min(counts[i], each - of_shape[shape], left)
+        if n > 0:
+            chosen[i] = n
+            of_shape[shape] += n
+            left -= n
+    return dict(sorted(chosen.items()))
 
 
 def _numbers(task: Task) -> list[float]:

@@ -81,8 +81,8 @@ def _of_columns(
     history = ColumnHistory(path)
     any_hardware = cfg.history.hardware == "any"
     stored = usable(history.tasks, hardware, shapes, any_hardware=any_hardware)
-    chosen, each = _chosen(cfg, [(s.task, s.n_trials) for s in stored], tasks, progress)
-    return history.read([stored[i] for i in chosen], each, cfg.seed)
+    chosen = _chosen(cfg, [(s.task, s.n_trials) for s in stored], tasks, progress)
+    return history.read([(stored[i], n) for i, n in chosen.items()], cfg.seed)
 
 
 def _bounded(
@@ -90,8 +90,8 @@ def _bounded(
 ) -> list[SourceTask]:
     """Of a history of lines, which was read as a whole."""
     counted = [(source.task, len(source.trials)) for source in sources]
-    chosen, each = _chosen(cfg, counted, tasks, progress)
-    return [part for i in chosen for part in subset([sources[i]], each, cfg.seed)]
+    chosen = _chosen(cfg, counted, tasks, progress)
+    return [part for i, n in chosen.items() for part in subset([sources[i]], n, cfg.seed)]
 
 
 def _chosen(
@@ -99,14 +99,14 @@ def _chosen(
     counted: Sequence[tuple[Task, int]],
     targets: Sequence[Task],
     progress: Progress,
-) -> tuple[list[int], int]:
-    """Which of these tasks, each with so many trials, and how many of each: `most_alike`."""
+) -> dict[int, int]:
+    """Of which of these tasks, each with so many trials, how many are learned from."""
     most, counts = cfg.history.most_alike, [n for _, n in counted]
     if most is None or sum(counts) <= most:
-        return list(range(len(counted))), max(counts, default=0)
-    chosen, each = most_alike([task for task, _ in counted], counts, targets, most)
+        return dict(enumerate(counts))
+    chosen = most_alike([task for task, _ in counted], counts, targets, most)
     progress.message(
-        f"of {sum(counts)} trials of {len(counted)} tasks, at most {each} of each of the "
+        f"of {sum(counts)} trials of {len(counted)} tasks, {sum(chosen.values())} of the "
         f"{len(chosen)} tasks most like these are learned from (history.most_alike)"
     )
-    return chosen, each
+    return chosen
