@@ -17,6 +17,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dgtl.measure.protocol import MeasureOptions
 
 EVERY = 4
 """One of so many candidates is spoilt: which ones, its configuration says."""
@@ -80,10 +84,10 @@ def plant(fault: str, folder: str) -> None:
             subprocess.run(command, input=source, check=True)
         return built
 
-    def bad_timing(library: str, *arguments):
+    def bad_timing(library: str, tensors: workers.Tensors, options: MeasureOptions):
         if fault == "runner_killed" and spoilt(library) and first_time(folder, library):
             os.kill(os.getpid(), signal.SIGKILL)
-        return workers.next_timing(library, *arguments)
+        return workers.next_timing(library, tensors, options)
 
     workers.build, workers.next_timing = bad_build, bad_timing
     if fault == "clock_jumps":

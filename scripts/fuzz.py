@@ -33,12 +33,12 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scripts.fuzz_targets import SCRIPT, TARGETS, attempt
+from fuzz_targets import SCRIPT, TARGETS, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from scripts.fuzz_targets import Target
+    from fuzz_targets import Target
 
 MEMORY_BYTES = 3 << 30
 LONGEST_S = 30
@@ -311,7 +311,7 @@ def in_processes(name: str, inputs: int, seed: int, out: Path) -> dict[str, int]
     for begin in range(0, inputs, BATCH):
         number = seed * 1000 + begin // BATCH
         n = min(BATCH, inputs - begin)
-        command = [sys.executable, "-m", "scripts.fuzz", "--one", name, "--inputs", str(n)]
+        command = [sys.executable, __file__, "--one", name, "--inputs", str(n)]
         command += ["--seed", str(number), "--out", str(out)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
@@ -351,7 +351,7 @@ def main() -> None:
     for name in names:
         inputs = max(round(args.inputs * shares[name] / sum(shares.values())), 1)
         if args.engine == "atheris":
-            command = [sys.executable, "-m", "scripts.fuzz", "--one", name, "--engine", "atheris"]
+            command = [sys.executable, __file__, "--one", name, "--engine", "atheris"]
             command += ["--inputs", str(inputs), "--seed", str(args.seed), "--out", str(args.out)]
             code = subprocess.run(command, check=False).returncode
             results[name] = {"inputs": inputs, "taken": 0, "failures": int(code != 0)}

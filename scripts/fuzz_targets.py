@@ -381,7 +381,7 @@ def _all_contents() -> list[bytes]:
 
 def _result_lines() -> list[bytes]:
     common = {"visit": "0123abcd", "timestamp": 1.7e9}
-    records = [
+    records: list[dict[str, Any]] = [
         {"type": "device", "name": "a device"},
         {
             **{"type": "kernel", "id": "000-0000", "status": "ok", "times_s": [0.1], "run_s": 0.1},

@@ -3,9 +3,7 @@
     python scripts/pack_history.py outputs/history --out outputs/history.parquet
     python run.py history.path=outputs/history.parquet workload=resnet18
 
-Files of lines stay the place where runs write; this is made again when they have grown. It holds
-one task's trials after another, and reads the files one by one, so that they need not fit into the
-memory together unless all are of the same tasks.
+Files of lines stay the place where runs write; this is made again when they have grown.
 """
 
 from __future__ import annotations
@@ -13,26 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dgtl.core.columns import SUFFIX, trial_table, write_columns
-from dgtl.core.history import History
-
-
-def pack(paths: list[Path], out: Path) -> int:
-    """Writes the histories as one file; how many trials that are.
-
-    Raises:
-        ValueError: a history that cannot be used, or a name that is not one of such files.
-    """
-    if out.suffix != SUFFIX:
-        raise ValueError(f"{out}: name it {SUFFIX}")
-    history = History.read(*paths)
-    sources = list(history)
-    records = [provenance.to_json() for provenance in history.provenances.values()]
-    records += [
-        {**s.task.to_json(), "space": s.space.to_json(), "trials": len(s.trials)} for s in sources
-    ]
-    write_columns(records, (trial_table(source.trials) for source in sources), out)
-    return history.n_trials
+from dgtl.core.columns import pack
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dgtl.core.history import HistoryError, SourceTask
+from dgtl.core.history import History, HistoryError, SourceTask
 from dgtl.core.records import Task, Trial
 from dgtl.core.space import DesignSpace
 
@@ -153,6 +153,24 @@ class ColumnHistory:
         if self._kept is None or self._kept[0] != group:
             self._kept = group, self._file.read_row_group(group).drop(["record", "trials"])
         return self._kept[1]
+
+
+def pack(paths: Sequence[Path], out: Path) -> int:
+    """Writes histories of lines as one file in columns; how many trials that are.
+
+    Raises:
+        ValueError: a history that cannot be used, or a name that is not one of such files.
+    """
+    if out.suffix != SUFFIX:
+        raise ValueError(f"{out}: name it {SUFFIX}")
+    history = History.read(*paths)
+    sources = list(history)
+    records = [provenance.to_json() for provenance in history.provenances.values()]
+    records += [
+        {**s.task.to_json(), "space": s.space.to_json(), "trials": len(s.trials)} for s in sources
+    ]
+    write_columns(records, (trial_table(source.trials) for source in sources), out)
+    return history.n_trials
 
 
 def write_columns(

@@ -23,17 +23,18 @@ def typed(kind: type[T], record: Mapping[str, Any]) -> T:
         ValueError: a field is missing, or of another type.
     """
     try:
-        return _adapter(kind).validate_python(record)
+        found: T = _adapter(kind).validate_python(record)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{where}: {first['msg']}"[:MOST_SHOWN]) from None
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    return found
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

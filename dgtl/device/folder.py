@@ -145,18 +145,24 @@ class Visit:
         self.count = len(ids)
 
 
+MOST_NAME = 200
+"""Characters of a name of a file: systems take 255 bytes."""
+
+
 def _check_names(part: Pack | Network) -> None:
     """Refuses names that lead out of the folder, or of a pack."""
     for name in part.hashes:
         path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or not path.name or "\0" in name:
-            raise RefusedError(f"the manifest names '{name}', outside of the folder")
+        outside = path.is_absolute() or ".." in path.parts or not path.name
+        if outside or "\0" in name or len(name) > MOST_NAME:
+            raise RefusedError(f"the manifest names '{name[:80]}', outside of the folder")
     inside = (
         [name for kernel in part.kernels for name in kernel.files] if isinstance(part, Pack) else []
     )
     for name in inside:
-        if PurePosixPath(name).name != name or name == ".." or "\0" in name:
-            raise RefusedError(f"the manifest names '{name}', which is no name of a file in a pack")
+        plain = PurePosixPath(name).name == name and name != ".."
+        if not plain or "\0" in name or len(name) > MOST_NAME:
+            raise RefusedError(f"the manifest names '{name[:80]}', no file of a pack")
 
 
 MOST_UNPACKED = 4 << 30

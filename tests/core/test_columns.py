@@ -8,9 +8,8 @@ import pytest
 import toys
 
 from dgtl.core import columns
-from dgtl.core.columns import ColumnHistory, trial_table, write_columns
+from dgtl.core.columns import ColumnHistory, pack, trial_table, write_columns
 from dgtl.core.history import History, HistoryError, SourceTask, write_records
-from scripts.pack_history import pack
 
 
 def source(columns_: int, n: int) -> SourceTask:

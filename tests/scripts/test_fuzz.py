@@ -7,11 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fuzz import changed
+from fuzz_targets import TARGETS, attempt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from scripts.fuzz import changed
-from scripts.fuzz_targets import TARGETS, attempt
 
 FEW = {"run": 2, "onnx_import": 3, "model": 3, "results": 10}
 """Examples of what is slow; `scripts/fuzz.py` tries thousands."""
