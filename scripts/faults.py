@@ -52,7 +52,7 @@ IMPATIENT = ("measure.build_timeout_s=8", "measure.run_timeout_s=4")
 
 REPLAY = (
     *("model=autotvm", "hardware=replay", "workload=tables", "tracking=disabled"),
-    *("workload.networks=[squeezenet1_1]", "budget.trials=64", "budget.batch=16"),
+    *("workload.networks=[alexnet]", "budget.trials=64", "budget.batch=16"),
 )
 """A search of recorded tables, in simulated time."""
 
