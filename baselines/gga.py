@@ -40,8 +40,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
+    from dgtl.core.knob import Knob
     from dgtl.core.records import Task
-    from dgtl.core.space import Configurations, DesignSpace, Knob
+    from dgtl.core.space import Configurations, DesignSpace
     from dgtl.features.problem import Problem
 
 SURROGATE = XGBConfig()

@@ -34,7 +34,8 @@ from dgtl.methods.base import Method
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dgtl.core.space import Configurations, DesignSpace, Knob
+    from dgtl.core.knob import Knob
+    from dgtl.core.space import Configurations, DesignSpace
     from dgtl.features.problem import Problem
 
 MUTATORS: dict[str, dict[str, float]] = {

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.autotvm_logs.layers import UnsupportedError, WinogradProduct
-from dgtl.autotvm_logs.records import LineError, find_logs, parse, read_lines
+from dgtl.autotvm_logs.records import LineError, find_logs, parse
 from dgtl.autotvm_logs.templates import describe, target_kind
+from dgtl.core.files import DamagedError, read_lines
 from dgtl.core.gpus import GPUS
 from dgtl.core.history import SourceTask, TrialLog
+from dgtl.core.limits import check_task, check_trial
 from dgtl.core.records import Hardware, Provenance, Status, Task, Trial
 
 if TYPE_CHECKING:
@@ -48,9 +50,6 @@ NEVER_RAN = (Status.INVALID, Status.BUILD_ERROR, Status.BUILD_TIMEOUT)
 
 PADDING = 3
 """Position of the padding in the arguments of a convolution."""
-
-MAX_LATENCY_S = 1e8
-"""AutoTVM writes 1e9 s for what has no time."""
 
 
 @dataclasses.dataclass
@@ -205,7 +204,7 @@ class _LogReader:
                 if line is None:
                     return
                 trial = self._trial(parse(line))
-            except LineError as error:
+            except (LineError, DamagedError) as error:
                 imported.skipped[str(error)] += 1
             else:
                 imported.trials.append(trial)
@@ -214,10 +213,7 @@ class _LogReader:
     def _trial(self, record: Record) -> Trial:
         known, config = self._configuration(record)
         status, error = _status(record)
-        if status is Status.OK and not all(0 < c < MAX_LATENCY_S for c in record.costs_s):
-            raise LineError("run time out of range")
-        self._imported.tasks.setdefault(known.task.key, (known.task, known.space))
-        return Trial(
+        trial = Trial(
             task=known.task.key,
             config=config,
             status=status,
@@ -228,6 +224,12 @@ class _LogReader:
             timestamp=record.timestamp,
             provenance=self._provenance_id(record),
         )
+        try:
+            check_trial(trial)
+        except ValueError as error:
+            raise LineError(str(error)) from error
+        self._imported.tasks.setdefault(known.task.key, (known.task, known.space))
+        return trial
 
     def _configuration(self, record: Record) -> tuple[_KnownTask, str]:
         """The task that the knobs and the index of a record belong to, and the text key."""
@@ -278,6 +280,10 @@ class _LogReader:
             hardware=hardware,
             layer=layer.shape_key if isinstance(layer, WinogradProduct) else "",
         )
+        try:
+            check_task(task)
+        except ValueError as error:
+            raise UnsupportedError("shapes out of range") from error
         knobs = []
         for knob in space.knobs[: described.n_knobs]:
             first = 1 if knob.role == "tile" else 0

@@ -5,15 +5,11 @@ Source of the format: autotvm/record.py of TVM v0.6.0 and v0.11.0.
 
 from __future__ import annotations
 
-import gzip
 import json
-import lzma
 import math
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -79,7 +75,7 @@ def parse(line: bytes | str) -> Record:
             raise LineError("damaged line")
     except LineError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
         raise LineError("damaged line") from error
     return record
 
@@ -139,18 +135,3 @@ def find_logs(path: Path) -> list[Path]:
 def _is_log(file: Path) -> bool:
     name = file.with_suffix("") if file.suffix in PACKED_SUFFIXES else file
     return name.suffix in LOG_SUFFIXES
-
-
-def read_lines(path: Path) -> Iterator[bytes]:
-    """Lines of a plain, ``.gz`` or ``.xz`` file, one after another, never the whole file.
-
-    Raises:
-        OSError: the file cannot be opened.
-        LineError: the archive is damaged or cut short; the lines before that were given.
-    """
-    packed: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
-    with packed.get(path.suffix, open)(path, "rb") as file:
-        try:
-            yield from file
-        except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-            raise LineError("damaged archive") from error

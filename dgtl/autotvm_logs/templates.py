@@ -26,7 +26,8 @@ from dgtl.autotvm_logs.layers import (
     parse_dense,
     parse_tensor,
 )
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

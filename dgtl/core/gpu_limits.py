@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from dgtl.core.knob import Knob
     from dgtl.core.records import Access, Axis
-    from dgtl.core.space import Configurations, Knob
+    from dgtl.core.space import Configurations
 
 
 @dataclasses.dataclass(frozen=True)

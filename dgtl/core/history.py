@@ -2,7 +2,7 @@
 
 A file holds four kinds of record, told apart by ``type``: a ``task`` with its ``space``, a
 ``provenance``, and ``trial`` lines that refer to both. It is written one line at a time and
-flushed, so that killing a run loses at most the batch in flight. Files ending in ``.xz`` are read
+flushed, so that killing a run loses the trials in flight only. Files ending in ``.xz`` are read
 the same way. A trial of stage ``check`` is the verdict on an earlier one of the same configuration:
 it is put into that one, whose cost and run times stay.
 """
@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
-import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
+from dgtl.core.files import DamagedError, read_lines, write_whole
 from dgtl.core.records import CHECK, Hardware, Provenance, Task, Trial
 from dgtl.core.space import DesignSpace
 
@@ -131,7 +131,7 @@ class History:
                 if earlier.config == trial.config:
                     own[i] = earlier.replace(status=trial.status, error=trial.error)
         else:
-            raise ValueError(f"unknown record type '{record['type']}'")
+            raise ValueError(f"unknown record type '{str(record['type'])[:40]}'")
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Everything as records for JSON, which `add` takes back; verdicts are in their trials."""
@@ -175,27 +175,52 @@ class History:
         Raises:
             HistoryError: there are trials, but all of other hardware.
         """
-        usable = [
-            source
-            for source in self
-            if source.task.hardware.kind == hardware.kind
-            and (any_hardware or source.task.hardware.name == hardware.name)
-        ]
-        if not usable and self.n_trials:
-            found = {source.task.hardware for source in self}
-            kinds = ", ".join(sorted({h.kind for h in found}))
-            if all(h.kind != hardware.kind for h in found):
-                raise HistoryError(
-                    f"the history is of {kinds} targets and this one is {hardware.kind}: schedules "
-                    "of one say nothing of the other"
-                )
-            names = sorted({h.name for h in found})
+        return usable(list(self), hardware, exclude_shapes, any_hardware=any_hardware)
+
+
+class OfTask(Protocol):
+    """Whatever is of a task."""
+
+    @property
+    def task(self) -> Task: ...
+
+
+T = TypeVar("T", bound=OfTask)
+
+
+def usable(
+    found: Sequence[T],
+    hardware: Hardware,
+    exclude_shapes: Iterable[str] = (),
+    *,
+    any_hardware: bool = False,
+) -> list[T]:
+    """Those that a target on ``hardware`` may learn from, see `History.sources`.
+
+    Raises:
+        HistoryError: there are some, but all of other hardware.
+    """
+    same = [
+        one
+        for one in found
+        if one.task.hardware.kind == hardware.kind
+        and (any_hardware or one.task.hardware.name == hardware.name)
+    ]
+    if not same and found:
+        machines = {one.task.hardware for one in found}
+        kinds = ", ".join(sorted({h.kind for h in machines}))
+        if all(h.kind != hardware.kind for h in machines):
             raise HistoryError(
-                f"the history is of other hardware ({', '.join(names)}; this is {hardware.name}): "
-                "measure one here with scripts/collect_history.py, or set history.hardware=any"
+                f"the history is of {kinds} targets and this one is {hardware.kind}: schedules "
+                "of one say nothing of the other"
             )
-        excluded = set(exclude_shapes)
-        return [source for source in usable if source.task.shape_key not in excluded]
+        names = sorted({h.name for h in machines})
+        raise HistoryError(
+            f"the history is of other hardware ({', '.join(names)}; this is {hardware.name}): "
+            "measure one here with scripts/collect_history.py, or set history.hardware=any"
+        )
+    excluded = set(exclude_shapes)
+    return [one for one in same if one.task.shape_key not in excluded]
 
 
 def subset(sources: Sequence[SourceTask], n: int, seed: int) -> list[SourceTask]:
@@ -262,12 +287,10 @@ def write_records(records: Iterable[dict[str, Any]], target: Path) -> None:
             record = {k: _rounded(v) for k, v in record.items()}
         lines.append(json.dumps(record, separators=(",", ":")))
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     content = ("\n".join(lines) + "\n").encode()
     if target.suffix == ".xz":
         content = lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)
-    partial.write_bytes(content)
-    partial.rename(target)
+    write_whole(target, content)
 
 
 def _rounded(value: Any) -> Any:
@@ -289,21 +312,21 @@ def _files(path: Path) -> list[Path]:
 
 def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Records with their line numbers, from 1."""
-    try:
-        data = path.read_bytes()
-        if path.suffix == ".xz":
-            data = lzma.decompress(data)
-    except (OSError, lzma.LZMAError, EOFError) as error:
-        raise HistoryError(f"history {path} cannot be read: {error}") from error
-    lines = data.split(b"\n")
-    for number, line in enumerate(lines, start=1):
+    lines = enumerate(read_lines(path), start=1)
+    while True:
+        try:
+            number, line = next(lines, (0, b""))
+        except (OSError, DamagedError) as error:
+            raise HistoryError(f"history {path} cannot be read: {error}") from error
+        if not line:
+            return
         if not line.strip():
             continue
         try:
             record = json.loads(line)
             record["type"]
-        except (ValueError, TypeError, KeyError) as error:
-            if number == len(lines):
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if not line.endswith(b"\n"):
                 warnings.warn(f"{path}: the last line is damaged and left out", stacklevel=2)
                 continue
             raise HistoryError(f"history {path}, line {number} is damaged: {error}") from error

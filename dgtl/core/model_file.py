@@ -32,6 +32,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     model = _read_graph(path)
     for name, location in _locations(model):
         _check_inside(path, name, location)
+    _check_size(path, model)
     try:
         load_external_data_for_model(model, str(path.parent))
     except Exception as error:
@@ -79,7 +80,10 @@ def _locations(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     """Every weight that lies in another file, with the name of that file."""
     for tensor in _get_all_tensors(model):
         if uses_external_data(tensor):
-            yield tensor.name, ExternalDataInfo(tensor).location
+            location = ExternalDataInfo(tensor).location
+            if not isinstance(location, str) or "\0" in location:
+                raise ValueError(f"weight {tensor.name[:80]} lies in a file without a name")
+            yield tensor.name, location
 
 
 def _check_inside(path: Path, name: str, location: str) -> None:
@@ -99,6 +103,23 @@ def _check_inside(path: Path, name: str, location: str) -> None:
             f"workload.path={path}: weight {name} lies in {location}, which is missing: copy it "
             "beside the model"
         )
+
+
+MOST_SHARED = 8
+"""So many times the size of its files the weights of a model may come to: several may share one."""
+
+
+def _check_size(path: Path, model: onnx.ModelProto) -> None:
+    """Refuses weights that name the same bytes over and over, to fill the memory."""
+    sizes: dict[str, int] = {}
+    total = 0
+    for tensor in _get_all_tensors(model):
+        if uses_external_data(tensor):
+            info = ExternalDataInfo(tensor)
+            size = sizes.setdefault(info.location, (path.parent / info.location).stat().st_size)
+            total += size - (info.offset or 0) if info.length is None else info.length
+    if total > MOST_SHARED * sum(sizes.values()):
+        raise ValueError(f"workload.path={path}: its weights are {total} bytes of smaller files")
 
 
 def _one_line(error: Exception) -> str:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core.limits import check_task, check_trial
 from dgtl.core.titles import title_of, title_of_layer
+from dgtl.core.typed import check_schema, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -159,29 +161,11 @@ class Task:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Task:
-        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
-        check_schema(record)
-        return cls(
-            key=record["key"],
-            name=record["name"],
-            kind=record["kind"],
-            axes=tuple(Axis(**axis) for axis in record["axes"]),
-            accesses=tuple(
-                Access(
-                    buffer=a["buffer"],
-                    shape=tuple(a["shape"]),
-                    strides=tuple(tuple(row) for row in a["strides"]),
-                    item_bytes=a["item_bytes"],
-                    constant=a["constant"],
-                    write=a["write"],
-                )
-                for a in record["accesses"]
-            ),
-            flops=record["flops"],
-            hardware=Hardware(**record["hardware"]),
-            weight=record["weight"],
-            layer=record.get("layer", ""),
-        )
+        """Inverse of `to_json`. Raises ValueError for a newer schema, or what is no task."""
+        check_schema(record, SCHEMA, "record")
+        task = typed(cls, record)
+        check_task(task)
+        return task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,12 +233,11 @@ class Trial:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Trial:
-        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
-        check_schema(record)
-        fields = {k: v for k, v in record.items() if k not in ("type", "schema")}
-        fields["status"] = Status(fields["status"])
-        fields["run_times_s"] = tuple(fields.get("run_times_s", ()))
-        return cls(**fields)
+        """Inverse of `to_json`. Raises ValueError for a newer schema, or what is no trial."""
+        check_schema(record, SCHEMA, "record")
+        trial = typed(cls, record)
+        check_trial(trial)
+        return trial
 
 
 def best_trial(trials: Iterable[Trial]) -> Trial | None:
@@ -279,10 +262,9 @@ class Provenance:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Provenance:
-        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
-        check_schema(record)
-        fields = {k: v for k, v in record.items() if k not in ("type", "schema")}
-        return cls(**{**fields, "hardware": Hardware(**fields["hardware"])})
+        """Inverse of `to_json`. Raises ValueError for a newer schema, or what is no provenance."""
+        check_schema(record, SCHEMA, "record")
+        return typed(cls, record)
 
 
 def shape_key(kind: str, axes: tuple[Axis, ...], accesses: tuple[Access, ...]) -> str:
@@ -299,14 +281,6 @@ def shape_key(kind: str, axes: tuple[Axis, ...], accesses: tuple[Access, ...]) -
     )
     suffix = "".join(f"_{axes[a].name}*{c}" for a, c in steps if axes[a].extent > 1)
     return f"{kind}_{extents}{suffix}"
-
-
-def check_schema(record: dict[str, Any]) -> None:
-    """Raises ValueError if ``record`` was written by a newer program."""
-    if record.get("schema", 0) > SCHEMA:
-        raise ValueError(
-            f"record schema {record['schema']} is newer than this program's ({SCHEMA}): update dgtl"
-        )
 
 
 def throughput(task: Task, trials: Sequence[Trial]) -> NDArray[np.float64]:

@@ -7,13 +7,14 @@ indices; whole batches [N, K] are sampled, mutated and keyed at once.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dgtl.core.knob import MOST_OPTIONS, Knob
+from dgtl.core.typed import check_schema, typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,136 +36,16 @@ MOST_MOVES = 8
 """Draws of a neighbour before a configuration stays where it is."""
 
 
-@functools.cache
-def factorisations(extent: int, parts: int, max_inner: int) -> tuple[tuple[int, ...], ...]:
-    """Ordered factorisations of ``extent`` into ``parts`` factors, the last at most ``max_inner``.
-
-    In lexicographic order, which makes knob indices stable between programs.
-    """
-    if parts == 1:
-        return ((extent,),) if extent <= max_inner else ()
-    return tuple(
-        (outer, *rest)
-        for outer in range(1, extent + 1)
-        if extent % outer == 0
-        for rest in factorisations(extent // outer, parts - 1, max_inner)
-    )
-
-
-@functools.cache
-def autotvm_splits(
-    extent: int, parts: int, max_factor: int, *, tails: bool = False
-) -> tuple[tuple[int, ...], ...]:
-    """AutoTVM's splits of ``extent`` into ``parts``, in AutoTVM's order.
-
-    Any factor but the outermost is at most ``max_factor``; the outermost is what is left. The
-    innermost varies slowest. Policy *factors* takes divisors only; *verbose* (``tails``) takes
-    powers of two as well, so that the outermost is rounded up and the product may exceed the extent
-    (TVM v0.11, autotvm/task/space.py).
-    """
-    divisors = [d for d in range(1, extent + 1) if extent % d == 0]
-    if tails:
-        # AutoTVM iterates over a set here, so that its order, which indices in logs follow, is the
-        # interpreter's order of a set of small integers, not an ascending one.
-        powers = [2**p for p in range(extent.bit_length())]
-        factors = [f for f in set(divisors) | set(powers) if f <= max_factor]
-    else:
-        factors = [f for f in divisors if f <= max_factor]
-    options = []
-    for inner in itertools.product(factors, repeat=parts - 1):
-        product = math.prod(inner)
-        if extent % product == 0 or (tails and product < extent):
-            options.append((-(-extent // product), *inner[::-1]))
-    return tuple(options)
-
-
-SPLIT_POLICIES: dict[str, Callable[[int, int, int], tuple[tuple[int, ...], ...]]] = {
-    "perfect": factorisations,
-    "factors": autotvm_splits,
-    "verbose": functools.partial(autotvm_splits, tails=True),
-}
-"""Options of a tile from (extent, parts, limit): MetaSchedule's tilings, AutoTVM's two policies."""
+MOST_KNOBS = 256
+MOST_LEVELS = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Knob:
-    """One choice of a design space.
+class _Space:
+    """What JSON has of a design space."""
 
-    Args:
-        name: e.g. ``tile_w``.
-        role: ``sketch``, ``tile``, ``unroll``, ``location`` or ``other``: what features make of it.
-        options: one tuple per option [n_options][n_parts].
-        axis: index of the task's axis that a tile splits, -1 otherwise.
-        split: (extent, parts, limit) of a tile, from which its options follow.
-        policy: which of `SPLIT_POLICIES` makes the options of ``split``.
-        levels: for each part of a tile, which level of its axis's kind in the space's structure it
-            belongs to; none given means that part p is level p.
-    """
-
-    name: str
-    role: str
-    options: tuple[tuple[int, ...], ...]
-    axis: int = -1
-    split: tuple[int, int, int] | None = None
-    policy: str = "perfect"
-    levels: tuple[int, ...] = ()
-
-    @classmethod
-    def tile(
-        cls,
-        name: str,
-        axis: int,
-        extent: int,
-        parts: int,
-        limit: int,
-        policy: str = "perfect",
-        levels: tuple[int, ...] = (),
-    ) -> Knob:
-        """All tilings of an axis that a policy allows, e.g. all ordered perfect ones.
-
-        Args:
-            name: of the knob.
-            axis: index of the task's axis.
-            extent: of the axis.
-            parts: loops it becomes.
-            limit: on the innermost part (``perfect``) or all but the outermost (the others).
-            policy: one of `SPLIT_POLICIES`.
-            levels: see `Knob`.
-        """
-        options = SPLIT_POLICIES[policy](extent, parts, limit)
-        return cls(name, "tile", options, axis, (extent, parts, limit), policy, levels)
-
-    @classmethod
-    def choice(cls, name: str, role: str, values: tuple[int, ...]) -> Knob:
-        """A choice between single values."""
-        return cls(name, role, tuple((value,) for value in values))
-
-    def __len__(self) -> int:
-        return len(self.options)
-
-    @functools.cached_property
-    def table(self) -> NDArray[np.int64]:
-        """Options as an array [n_options, n_parts]."""
-        return np.asarray(self.options, dtype=np.int64)
-
-    def to_json(self) -> dict[str, Any]:
-        record: dict[str, Any] = {"name": self.name, "role": self.role}
-        if self.split is not None:
-            record |= {"axis": self.axis, "split": list(self.split)}
-            if self.policy != "perfect":
-                record["policy"] = self.policy
-            if self.levels:
-                record["levels"] = list(self.levels)
-            return record
-        return {**record, "values": [option[0] for option in self.options]}
-
-    @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Knob:
-        if "split" in record:
-            extent, parts, limit = record["split"]
-            policy, levels = record.get("policy", "perfect"), tuple(record.get("levels", ()))
-            return cls.tile(record["name"], record["axis"], extent, parts, limit, policy, levels)
-        return cls.choice(record["name"], record["role"], tuple(record["values"]))
+    structure: str
+    knobs: tuple[dict[str, Any], ...]
 
 
 class DesignSpace:
@@ -306,10 +187,12 @@ class DesignSpace:
         """Configuration [K] of a text key. Raises ValueError if the key is not of this space."""
         try:
             config = np.array([int(part) for part in key.split(".")], dtype=np.int32)
-        except ValueError:
+        except (ValueError, OverflowError):
             config = np.empty(0, dtype=np.int32)
         if len(config) != len(self.knobs) or (config < 0).any() or (config >= self.sizes).any():
-            raise ValueError(f"'{key}' is no configuration of this space ({len(self.knobs)} knobs)")
+            raise ValueError(
+                f"'{key[:200]}' is no configuration of this space ({len(self.knobs)} knobs)"
+            )
         return config
 
     def parse_all(self, keys: list[str]) -> Configurations:
@@ -334,8 +217,14 @@ class DesignSpace:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> DesignSpace:
-        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
-        if record.get("schema", 0) > SPACE_SCHEMA:
-            raise ValueError(f"space schema {record['schema']} is newer than this program's")
-        knobs = tuple(Knob.from_json(knob) for knob in record["knobs"])
-        return cls(knobs, record["structure"])
+        """Inverse of `to_json`. Raises ValueError for a newer schema, or what is no space."""
+        check_schema(record, SPACE_SCHEMA, "space")
+        kept = typed(_Space, record)
+        if not 1 <= len(kept.knobs) <= MOST_KNOBS or not 2 <= len(kept.structure) <= MOST_LEVELS:
+            raise ValueError(f"a space of {len(kept.knobs)} knobs, {len(kept.structure)} levels")
+        knobs: list[Knob] = []
+        for knob in kept.knobs:
+            knobs.append(Knob.from_json(knob))
+            if sum(map(len, knobs)) > MOST_OPTIONS:
+                raise ValueError("a space whose knobs have too many options")
+        return cls(tuple(knobs), kept.structure)

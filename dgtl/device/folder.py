@@ -11,7 +11,7 @@ import os
 import shutil
 import tarfile
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .errors import RefusedError
@@ -111,7 +111,7 @@ class Visit:
             manifest = json.loads(path.read_text())
         except (FileNotFoundError, NotADirectoryError):
             raise RefusedError(f"{folder} has no manifest.json: not a visit folder") from None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RefusedError(f"{path} is not JSON: copy the folder again") from None
         if not isinstance(manifest, dict) or manifest.get("type") != "dgtl-visit":
             raise RefusedError(f"{path} is of another program")
@@ -132,15 +132,41 @@ class Visit:
             for network in manifest["networks"]:
                 self.parts.append(Network(**{name: network[name] for name in names}))
             ids = [id for part in self.parts for id in part.ids]
+            for part in self.parts:
+                _check_names(part)
         except RefusedError:
             raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise RefusedError(f"{path} is damaged: {error!r}") from None
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise RefusedError(f"{path} is damaged: {error!r}"[:300]) from None
         if self.kind not in ("cpu", "cuda"):
             raise RefusedError(f"{path} is for a device '{self.kind}': this runs cpu and cuda")
         if len(set(ids)) < len(ids):
             raise RefusedError(f"{path} is damaged: an id is there twice")
         self.count = len(ids)
+
+
+MOST_NAME = 200
+"""Characters of a name of a file: systems take 255 bytes."""
+
+
+def _check_names(part: Pack | Network) -> None:
+    """Refuses names that lead out of the folder, or of a pack."""
+    for name in part.hashes:
+        path = PurePosixPath(name)
+        outside = path.is_absolute() or ".." in path.parts or not path.name
+        if outside or "\0" in name or len(name) > MOST_NAME:
+            raise RefusedError(f"the manifest names '{name[:80]}', outside of the folder")
+    inside = (
+        [name for kernel in part.kernels for name in kernel.files] if isinstance(part, Pack) else []
+    )
+    for name in inside:
+        plain = PurePosixPath(name).name == name and name != ".."
+        if not plain or "\0" in name or len(name) > MOST_NAME:
+            raise RefusedError(f"the manifest names '{name[:80]}', no file of a pack")
+
+
+MOST_UNPACKED = 4 << 30
+"""Bytes of a pack; those of a thousand kernels are a hundred million."""
 
 
 def verify(folder: Path, part: Pack | Network) -> None:
@@ -160,7 +186,11 @@ def unpack(folder: Path, pack: Pack, where: Path) -> None:
     found = set()
     try:
         with tarfile.open(archive, mode="r:xz") as tar:
+            size = 0
             for member in tar:
+                size += member.size
+                if size > MOST_UNPACKED:
+                    raise RefusedError(f"{archive} holds more than {MOST_UNPACKED >> 30} GiB")
                 source = tar.extractfile(member) if member.isreg() else None
                 if source is None or "/" in member.name or member.name not in expected:
                     raise RefusedError(
@@ -169,7 +199,7 @@ def unpack(folder: Path, pack: Pack, where: Path) -> None:
                 with (where / member.name).open("wb") as target:
                     shutil.copyfileobj(source, target)
                 found.add(member.name)
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, MemoryError) as error:
         raise RefusedError(f"{archive} does not unpack: {error}") from None
     if found != expected:
         raise RefusedError(f"{archive} lacks {min(expected - found)}")

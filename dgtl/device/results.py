@@ -40,7 +40,7 @@ class Results:
         for number, line in enumerate(lines, start=1):
             try:
                 record = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if record is None:
                 if number < len(lines):
@@ -49,6 +49,8 @@ class Results:
             if not isinstance(record, dict) or record.get("visit") != visit_id:
                 raise RefusedError(f"{self.path} has results that do not belong to this folder")
             if record.get("type") in ("kernel", "check", "network"):
+                if not isinstance(record.get("id"), str):
+                    raise RefusedError(f"{self.path}, line {number}: a result of nothing")
                 self.done[record["id"]] = record
             self.complete = record.get("type") == "done"
             kept += len(line)

@@ -21,13 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core.limits import check_together
 from dgtl.features import gpu as features_gpu
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dgtl.core.knob import Knob
     from dgtl.core.records import Access, Task
-    from dgtl.core.space import Configurations, DesignSpace, Knob
+    from dgtl.core.space import Configurations, DesignSpace
 
 FEATURES_SCHEMA = 4
 """Part of the key under which trained models are cached: raise it when a column changes."""
@@ -52,9 +54,13 @@ class FeatureMap:
     Args:
         task: axes and accesses; its hardware says how many cores.
         space: the knobs that configurations index.
+
+    Raises:
+        ValueError: the space is not one of such a task.
     """
 
     def __init__(self, task: Task, space: DesignSpace):
+        check_together(task, space)
         self.task = task
         self.space = space
         structure = space.structure

@@ -79,7 +79,7 @@ class Measurer(Protocol):
             task: what they belong to.
             configs: text keys.
             best_s: the task's best latency so far [s], infinite if none: decides which are `quick`.
-            on_trial: called with each trial once it is complete: live, when all of the call are.
+            on_trial: called with each trial as soon as it is complete, which need not be in order.
 
         Raises:
             VisitNeededError: the device is elsewhere, and has not timed all of them.

@@ -153,10 +153,10 @@ class TaskSearch:
                 self._on_trial(found[trial.config])
 
         missing = [key for key in keys if key not in self._recorded]
+        of_batch = [self._recorded[key].latency_s for key in keys if key in self._recorded]
+        best_s = min([self.best_s, *of_batch])
         try:
-            self._measurer.measure(
-                self.problem.task, missing, best_s=self.best_s, on_trial=on_measured
-            )
+            self._measurer.measure(self.problem.task, missing, best_s=best_s, on_trial=on_measured)
         except KeyboardInterrupt:
             self.trials += found.values()  # they are found, whatever else was to come
             raise

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 
+from dgtl.core.files import read_object
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
@@ -134,12 +136,11 @@ def read_config(folder: Path, kind: str | None = None) -> dict[str, Any]:
     Raises:
         ValueError: no such file, not JSON, another kind or another schema.
     """
-    path = Path(folder) / "config.json"
     try:
-        content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        content = read_object(Path(folder) / "config.json")
+    except ValueError as error:
         raise ValueError(f"{folder}: no saved model here ({error})") from error
-    if not isinstance(content, dict) or "kind" not in content:
+    if not isinstance(content.get("kind"), str):
         raise ValueError(f"{folder}: config.json is not that of a model")
     if kind is not None and content["kind"] != kind:
         raise ValueError(f"{folder}: holds a {content['kind']!r} model, not {kind!r}")

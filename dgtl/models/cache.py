@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core.files import read_object
 from dgtl.features.loop_nest import FEATURES_SCHEMA
 from dgtl.models import load_model
 from dgtl.models.base import SCHEMA
@@ -55,8 +56,15 @@ def load_or_fit(
 
 
 def learning_seconds(folder: Path) -> float:
-    """Seconds that a kept model took to learn."""
-    return float(json.loads((folder / _SECONDS).read_text())["seconds"])
+    """Seconds that a kept model took to learn.
+
+    Raises:
+        ValueError: the folder does not say it.
+    """
+    seconds = read_object(folder / _SECONDS).get("seconds")
+    if not isinstance(seconds, int | float):
+        raise ValueError(f"{folder / _SECONDS} says no seconds: remove the folder")
+    return float(seconds)
 
 
 def fingerprint(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgtl.features.loop_nest import FEATURES_SCHEMA
 from dgtl.models import load_model
+from dgtl.models.arrays import DAMAGED
 from dgtl.models.base import SCHEMA
 from dgtl.models.cache import learning_seconds
 
@@ -46,12 +47,34 @@ def load_ready(
 ) -> tuple[StoredModel, float] | None:
     """The model of these sources, and the seconds that it took to learn; None if none is ready."""
     path = folder / f"{name_of(sources, settings)}.zip"
-    if not path.exists():
-        return None
+    return load_archive(path) if path.exists() else None
+
+
+def load_archive(path: Path) -> tuple[StoredModel, float]:
+    """A model that `keep_ready` packed, and the seconds that it took to learn.
+
+    Raises:
+        ValueError: the archive is damaged, larger than any model, or of something else.
+    """
     with tempfile.TemporaryDirectory(prefix="dgtl-model-") as unpacked:
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(unpacked)
+        _extract(path, Path(unpacked))
         return load_model(Path(unpacked)), learning_seconds(Path(unpacked))
+
+
+MOST_UNPACKED = 1 << 30
+"""Bytes that an archive may hold; ours has two million."""
+
+
+def _extract(path: Path, folder: Path) -> None:
+    """Unpacks an archive, which cannot name files outside of the folder: `zipfile` sees to it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_UNPACKED:
+                raise ValueError(f"{size} bytes are no model")
+            archive.extractall(folder)
+    except DAMAGED as error:
+        raise ValueError(f"{path} is damaged ({error}): remove the file") from error
 
 
 def keep_ready(model_folder: Path, name: str, folder: Path = FOLDER) -> Path:

@@ -226,6 +226,9 @@ class StackedDGP:
         model._deep = deep
         model._trees = XGBModel.load(folder / "trees")
         model._residual = ResidualGP.load(folder / "residual.npz")
+        columns = model._residual.columns
+        if model._trees.width != model.width or not all(0 <= c < model.width for c in columns):
+            raise ValueError(f"{folder}: its parts are of models of other features")
         return model
 
 

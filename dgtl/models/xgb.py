@@ -12,13 +12,15 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import xgboost
 
+from dgtl.core.files import read_object
 from dgtl.core.folds import assign_folds
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
+from dgtl.models.xgb_format import checked_trees, parameters_of, trees_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -158,7 +160,7 @@ class XGBModel:
             RuntimeError: one of them was never fitted.
         """
         documents = [json.loads(bytes(model._fitted.save_raw("json"))) for model in models]
-        trees = [tree for document in documents for tree in _trees(document)["trees"]]
+        trees = [tree for document in documents for tree in trees_of(document)["trees"]]
         for number, tree in enumerate(trees):
             tree["id"] = number
             # The "condition" of a leaf is its value.
@@ -169,19 +171,24 @@ class XGBModel:
                 )
             ]
         merged = documents[0]
-        _trees(merged).update(
+        trees_of(merged).update(
             trees=trees,
             tree_info=[0] * len(trees),
             iteration_indptr=list(range(len(trees) + 1)),
             gbtree_model_param={"num_trees": str(len(trees)), "num_parallel_tree": "1"},
         )
-        base = [json.loads(_parameters(document)["base_score"])[0] for document in documents]
-        _parameters(merged)["base_score"] = json.dumps([float(np.mean(base))])
+        base = [json.loads(parameters_of(document)["base_score"])[0] for document in documents]
+        parameters_of(merged)["base_score"] = json.dumps([float(np.mean(base))])
         model = cls(models[0].config)
         model._std = float(np.mean([one._std for one in models]))
         model._booster = xgboost.Booster({"nthread": 1})
         model._booster.load_model(bytearray(json.dumps(merged).encode()))
         return model
+
+    @property
+    def width(self) -> int:
+        """Columns of the features it was fitted on."""
+        return int(self._fitted.num_features())
 
     @property
     def _fitted(self) -> xgboost.Booster:
@@ -202,7 +209,7 @@ class XGBModel:
             RuntimeError: the model was never fitted.
         """
         booster = self._fitted
-        return self._raw(booster, check_features(features, booster.num_features()))
+        return self._raw(booster, check_features(features, self.width))
 
     def save(self, folder: Path) -> None:
         """Write trees.json (XGBoost's own format) and config.json to `folder`.
@@ -229,7 +236,8 @@ class XGBModel:
             model = cls(XGBConfig(**content["config"]))
             model._std = float(content["std"])
             model._booster = xgboost.Booster({"nthread": 1})
-            model._booster.load_model(Path(folder) / _TREES)
+            document = checked_trees(read_object(Path(folder) / _TREES))
+            model._booster.load_model(bytearray(json.dumps(document).encode()))
         except (KeyError, TypeError, ValueError, xgboost.core.XGBoostError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{folder}: damaged model of boosted trees ({reason})") from error
@@ -255,12 +263,3 @@ class XGBModel:
     @staticmethod
     def _raw(booster: xgboost.Booster, x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(booster.inplace_predict(x), dtype=np.float64)
-
-
-def _trees(document: dict[str, Any]) -> dict[str, Any]:
-    """The trees in XGBoost's JSON format of models (its documentation: "Model IO")."""
-    return document["learner"]["gradient_booster"]["model"]
-
-
-def _parameters(document: dict[str, Any]) -> dict[str, Any]:
-    return document["learner"]["learner_model_param"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING
 
+from dgtl.core.files import write_whole
 from dgtl.report import style
 
 if TYPE_CHECKING:
@@ -136,13 +137,13 @@ class Page:
     def write(self, path: Path) -> None:
         """Writes the file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
+        write_whole(
+            path,
             '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>{self._title}</title><style>{CSS}</style></head><body>\n"
             + "\n".join(self._parts)
             + "\n</body></html>\n",
-            encoding="utf-8",
         )
 
 

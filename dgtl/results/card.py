@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import TYPE_CHECKING, Any
+
+from dgtl.core.files import read_object, write_whole
+from dgtl.core.limits import MOST_EXTENT
+from dgtl.core.typed import check_schema, typed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,6 +20,12 @@ CARD_SCHEMA = 1
 """Version of ``card.json``; a reader refuses a newer one."""
 
 CARD = "card.json"
+
+DTYPES = (
+    *("float16", "float32", "float64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+"""Types that a network's inputs and outputs may have, as NumPy calls them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +40,11 @@ class Value:
     def of(cls, name: str, value: NDArray[Any]) -> Value:
         """What an array under this name is."""
         return cls(name, str(value.dtype), tuple(value.shape))
+
+    def check(self) -> None:
+        """Raises ValueError where it is no array of numbers."""
+        if self.dtype not in DTYPES or not all(0 <= n <= MOST_EXTENT for n in self.shape):
+            raise ValueError(f"{self.name[:40]}: {self.dtype[:40]} of such a shape is no array")
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype} [{', '.join(map(str, self.shape))}]"
@@ -74,7 +90,7 @@ class Card:
     def write(self, folder: Path) -> None:
         """Writes ``card.json``."""
         text = json.dumps(dataclasses.asdict(self), indent=2)
-        (folder / CARD).write_text(text + "\n", encoding="utf-8")
+        write_whole(folder / CARD, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Card:
@@ -87,21 +103,24 @@ class Card:
         if not path.is_file():
             raise ValueError(f"{folder}: no {CARD} here: give a folder that dgtl tune made")
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if record["schema"] > CARD_SCHEMA:
-                raise ValueError(
-                    f"schema {record['schema']} is newer than this program's ({CARD_SCHEMA}): "
-                    "update dgtl"
-                )
-            for name in ("inputs", "outputs"):
-                record[name] = tuple(
-                    Value(v["name"], v["dtype"], tuple(v["shape"])) for v in record[name]
-                )
-            for name in ("results", "cpu_features"):
-                record[name] = tuple(record[name])
-            return cls(**record)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} cannot be read: {error}") from error
+            record = read_object(path)
+            check_schema(record, CARD_SCHEMA, "card")
+            card = typed(cls, record)
+            card._check()
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
+        return card
+
+    def _check(self) -> None:
+        """Raises ValueError for what no network of ours has."""
+        for value in (*self.inputs, *self.outputs):
+            value.check()
+        if not self.outputs:
+            raise ValueError("a network without outputs")
+        if missing := [name for name in ("dgtl", "tvm", "tvm_ffi") if name not in self.versions]:
+            raise ValueError(f"versions: {missing[0]} is missing")
+        if not 0 < self.latency_ms < math.inf:
+            raise ValueError(f"latency_ms is {self.latency_ms}")
 
     def lacking(self, cpu_features: tuple[str, ...]) -> list[str]:
         """Features of the processor that kernels may use and that are not among these."""

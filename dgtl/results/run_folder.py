@@ -8,15 +8,20 @@ shows is read back from the folder: trials are the truth, ``summary.json`` adds 
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import hashlib
 import json
+import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from dgtl.core.files import read_object, write_whole
 from dgtl.core.history import History, SourceTask
 from dgtl.core.model_file import file_digest
 from dgtl.core.revision import revision
+from dgtl.core.typed import typed
 from dgtl.results.model_hash import UNKNOWN, model_hash
 from dgtl.results.summary import Summary, summarise
 
@@ -73,16 +78,22 @@ class Origin:
             before = (UNKNOWN,) if earlier is None else earlier.model_hashes
             hashes = tuple(dict.fromkeys((*before, *hashes)))
         kept = dataclasses.replace(self, model_hashes=hashes)
-        (folder / "run.json").write_text(json.dumps(dataclasses.asdict(kept), indent=2) + "\n")
+        write_whole(folder / "run.json", json.dumps(dataclasses.asdict(kept), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Origin | None:
-        """What made the run in a folder; None where it was not kept."""
+        """What made the run in a folder; None where it was not kept.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         path = folder / "run.json"
         if not path.exists():
             return None
-        kept = json.loads(path.read_text())
-        return cls(**{**kept, "model_hashes": tuple(kept.get("model_hashes", (UNKNOWN,)))})
+        try:
+            return typed(cls, read_object(path))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -173,7 +184,7 @@ class Run:
             raise ValueError(f"{path} holds no trial yet")
         origin = Origin.read(folder)
         report = folder / "replay.json"
-        replay = json.loads(report.read_text()) if report.exists() else {}
+        replay = read_object(report) if report.exists() else {}
         return cls(
             folder=folder,
             origin=origin,
@@ -181,9 +192,44 @@ class Run:
             results=results,
             hardware=results[0].task.hardware,
             revisions=() if replay else _revisions(history),
-            recorded_best=replay.get("best_gflops", {}),
+            recorded_best=_numbers(replay.get("best_gflops", {}), report),
             replayed=bool(replay),
         )
+
+
+def _numbers(content: Any, path: Path) -> dict[str, float]:
+    """A dictionary of numbers that a file holds."""
+    if not isinstance(content, dict) or not all(
+        isinstance(value, int | float) and math.isfinite(value) for value in content.values()
+    ):
+        raise ValueError(f"{path} cannot be used: best_gflops is no dictionary of numbers")
+    return content
+
+
+LOCK = "run.lock"
+"""Locked as long as a process is at work in the folder."""
+
+
+def claim(folder: Path) -> IO[str]:
+    """Keeps other processes from a run's folder until this one ends, or the file is closed.
+
+    The lock is the process's: one that is killed leaves none behind.
+
+    Raises:
+        ValueError: another process is at work there.
+    """
+    file = (folder / LOCK).open("a")
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return file  # a file system without locks
+        file.close()
+        raise ValueError(
+            f"another run is at work in {folder}: wait for it, or choose another folder with "
+            "hydra.run.dir=FOLDER"
+        ) from error
+    return file
 
 
 def find_runs(folders: Iterable[Path]) -> list[Path]:
@@ -209,12 +255,13 @@ def _summary(folder: Path, origin: Origin | None, results: tuple[SourceTask, ...
     """The summary anew from the trials, the rest from ``summary.json`` where there is one."""
     path = folder / "summary.json"
     config = {} if origin is None else origin.config
+    named, seed = config.get("workload"), config.get("seed", 0)
     summary = summarise(
         results,
-        workload=config.get("workload", {}).get("name", folder.name),
+        workload=str(named.get("name", folder.name)) if isinstance(named, dict) else folder.name,
         model="unknown" if origin is None else origin.model,
         hardware=results[0].task.hardware,
-        seed=config.get("seed", 0),
+        seed=seed if isinstance(seed, int) else 0,
         pretrain_s=0.0,
         sources=[],
         untuned_latency_ms=None,

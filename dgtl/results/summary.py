@@ -9,8 +9,10 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from dgtl.core.files import read_object, write_whole
 from dgtl.core.records import best_trial
 from dgtl.core.titles import titles
+from dgtl.core.typed import check_schema, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -125,24 +127,25 @@ class Summary:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Summary:
-        """Inverse of `to_json`. Raises ValueError for a schema newer than this program."""
-        if record.get("schema", 0) > SUMMARY_SCHEMA:
-            raise ValueError(
-                f"summary schema {record['schema']} is newer than this program's "
-                f"({SUMMARY_SCHEMA}): update dgtl"
-            )
-        # A summary of schema 1 knew tasks by their names only.
-        tasks = tuple(TaskSummary(**{"title": t["name"], **t}) for t in record["tasks"])
-        return cls(**{**record, "schema": SUMMARY_SCHEMA, "tasks": tasks})
+        """Inverse of `to_json`. Raises ValueError for a newer schema, or what is no summary."""
+        check_schema(record, SUMMARY_SCHEMA, "summary")
+        tasks = record.get("tasks")
+        if isinstance(tasks, list):
+            # A summary of schema 1 knew tasks by their names only.
+            tasks = [{"title": t.get("name"), **t} if isinstance(t, dict) else t for t in tasks]
+        return typed(cls, {**record, "schema": SUMMARY_SCHEMA, "tasks": tasks})
 
     def write(self, path: Path) -> None:
         """Writes ``summary.json``; a number that is not finite raises ValueError."""
-        path.write_text(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        write_whole(path, json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Summary:
-        """Inverse of `write`."""
-        return cls.from_json(json.loads(path.read_text()))
+        """Inverse of `write`. Raises ValueError for what is no summary."""
+        try:
+            return cls.from_json(read_object(path))
+        except ValueError as error:
+            raise ValueError(f"{path} cannot be used: {error}") from error
 
 
 def summarise_task(

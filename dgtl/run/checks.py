@@ -32,6 +32,7 @@ WHOLE = {
     "budget.final": 0,
     "budget.rounds": 0,
     "history.max_trials": 1,
+    "history.most_alike": 1,
     "deploy.repeats": 1,
 }
 """Settings that are whole numbers, and the least that they may be."""

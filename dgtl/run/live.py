@@ -18,8 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from dgtl.autotvm_logs.importer import import_logs
-from dgtl.core.history import SHIPPED, History, HistoryError, SourceTask, TrialLog, subset
+from dgtl.core.history import HistoryError, SourceTask, TrialLog
 from dgtl.core.local_history import LocalHistory
 from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
@@ -43,6 +42,7 @@ from dgtl.run.job import (
     shared,
     write_card,
 )
+from dgtl.run.sources import read_sources
 from dgtl.run.start import RunContext, resolved, start
 from dgtl.run.tuning import Tuning, verify_best
 from dgtl.run.visits import by_visits
@@ -65,10 +65,13 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from dgtl.core.records import Hardware, Task
+    from dgtl.core.records import Hardware
 
 UNTUNED = 2
 """Exit code of a run with a layer of which no trial ran, see ``deploy.allow_untuned``."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No space, no more of the user's quota, no larger file."""
 
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
@@ -101,8 +104,11 @@ def main(cfg: DictConfig) -> None:
         print(visit)
         raise _ended(VISIT_NEEDED) from visit
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            text = f"error: the disk is full ({error.filename}); what was measured is kept"
+        if error.errno in DISK_FULL:
+            text = (
+                f"error: the disk is full ({error.filename or folder}): {error.strerror}; what was "
+                "measured is kept, and the same command goes on from here"
+            )
             raise _ended(1, text) from error
         raise
 
@@ -223,7 +229,7 @@ def _job(cfg: DictConfig) -> Job:
         if not targets:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
         progress.stage("read history")
-        sources = _sources(cfg, hardware, [t.problem.task for t in targets], progress)
+        sources = read_sources(cfg, hardware, [t.problem.task for t in targets], progress)
         local = LocalHistory.read(Path(cfg.history.local)) if cfg.history.local else LocalHistory()
         for text in local.remarks:
             progress.message(text)
@@ -388,34 +394,3 @@ def _wanted(targets: Sequence[Target], patterns: Sequence[str] | None) -> list[T
     if not wanted:
         raise ValueError(f"workload.tasks finds none of the layers: {'; '.join(names)}")
     return wanted
-
-
-def _sources(
-    cfg: DictConfig, hardware: Hardware, tasks: Sequence[Task], progress: Progress
-) -> list[SourceTask]:
-    """The tasks to learn from: none has the shape of a target (the paper's setting: new tasks)."""
-    any_hardware = cfg.history.hardware == "any"
-    shipped = cfg.history.path is None
-    history = History.read(SHIPPED if shipped else Path(cfg.history.path))
-    shapes = set() if cfg.history.own_layers else {task.shape_key for task in tasks}
-    try:
-        sources = history.sources(hardware, shapes, any_hardware=any_hardware)
-    except HistoryError as error:
-        if not shipped:
-            raise
-        # The user never asked for the shipped history, so that it must not stop the run.
-        if all(source.task.hardware.kind != hardware.kind for source in history):
-            progress.message(f"nothing is shipped for {hardware.kind} targets")
-            sources = []
-        else:
-            progress.message(f"{error}; learning from it all the same")
-            sources = history.sources(hardware, shapes, any_hardware=True)
-    if (logs := cfg.history["import"]) is not None:
-        try:
-            imported = History.of(import_logs([Path(logs)]).sources)
-            sources += imported.sources(hardware, shapes, any_hardware=any_hardware)
-        except ValueError as error:
-            raise ValueError(f"history.import={logs}: {error}") from error
-    if cfg.history.max_trials is None:
-        return sources
-    return subset(sources, cfg.history.max_trials, cfg.seed)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from hydra.utils import instantiate
 
+from dgtl.core.files import write_whole
 from dgtl.core.history import SourceTask, TrialLog, subset
 from dgtl.core.records import throughput
 from dgtl.core.titles import titles
@@ -279,7 +280,7 @@ def _write_replay(
         },
         "revision": provenance.revision(),
     }
-    (folder / "replay.json").write_text(json.dumps(report, indent=2) + "\n")
+    write_whole(folder / "replay.json", json.dumps(report, indent=2) + "\n")
 
 
 def _outside(results: Sequence[SourceTask], read: Tables) -> int:

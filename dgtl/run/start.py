@@ -10,16 +10,17 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dgtl.core.files import free_name
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
 from dgtl.methods.schedule import SCHEDULERS
-from dgtl.results.run_folder import Origin, changed
+from dgtl.results.run_folder import Origin, changed, claim
 from dgtl.tracking.tracker import Tracker, run_name
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class RunContext:
         log_path: the history file of the run.
         earlier: what an interrupted run left in it.
         tracker: follows the run; a context manager that is still to be entered.
+        lock: held while this lives, see `dgtl.results.run_folder.claim`.
     """
 
     config: dict[str, Any]
@@ -48,6 +50,7 @@ class RunContext:
     log_path: Path
     earlier: History
     tracker: Tracker
+    lock: IO[str]
 
     def remarks(self) -> list[str]:
         """What a user of these settings may not expect."""
@@ -58,7 +61,8 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
     """Opens a run in a folder, which is made if absent; ``fresh`` sets earlier trials aside.
 
     Raises:
-        ValueError: settings or earlier trials that cannot be used; trials of other settings.
+        ValueError: settings or earlier trials that cannot be used; trials of other settings;
+            another run at work in the folder.
     """
     config = resolved(cfg)
     log_path = folder / "trials.jsonl"
@@ -71,9 +75,10 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
     method: Method = instantiate(cfg.model)
     budget, scheduler = budget_of(cfg, method), scheduler_of(cfg, method)
     folder.mkdir(parents=True, exist_ok=True)
+    lock = claim(folder)
     Origin.now(_command(), method.name, config).begin(folder, fresh=cfg.fresh)
     if cfg.fresh and log_path.exists():
-        log_path.rename(folder / f"trials-{int(time.time())}.jsonl.old")
+        log_path.rename(free_name(folder / f"trials-{int(time.time())}.jsonl.old"))
     earlier = History.read(log_path) if log_path.exists() else History()
     tracker = Tracker(
         cfg.tracking.mode,
@@ -84,7 +89,7 @@ def start(cfg: DictConfig, folder: Path) -> RunContext:
         name=run_name(cfg.workload.name, method.name, cfg.seed),
         config=config,
     )
-    return RunContext(config, method, budget, scheduler, log_path, earlier, tracker)
+    return RunContext(config, method, budget, scheduler, log_path, earlier, tracker, lock)
 
 
 def budget_of(cfg: DictConfig, method: Method) -> Budget:

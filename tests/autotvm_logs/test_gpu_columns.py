@@ -9,7 +9,8 @@ import pytest
 from written_logs import CASES, CUDA, X86, conv_args, line
 
 from dgtl.autotvm_logs.importer import import_logs
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FeatureMap
 
 if TYPE_CHECKING:

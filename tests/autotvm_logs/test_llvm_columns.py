@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dgtl.core.knob import Knob
 from dgtl.core.records import Access, Axis, Hardware, Task
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 
 EXPECTED = Path(__file__).parent / "llvm_columns.json"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from written_logs import CASES, line, old_line
 
-from dgtl.autotvm_logs.records import LineError, parse, read_lines
+from dgtl.autotvm_logs.records import LineError, parse
+from dgtl.core.files import DamagedError, read_lines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,7 +67,7 @@ def test_an_archive_cut_short_gives_what_it_has_and_says_so(
     path = tmp_path / f"tuning{suffix}"
     path.write_bytes(pack.compress(content.encode())[:-2000])
     lines = []
-    with pytest.raises(LineError, match="damaged archive"):
+    with pytest.raises(DamagedError, match="damaged archive"):
         lines.extend(iter_into(lines, path))
     assert 0 < len(lines) < 2000
     assert lines == content.encode().splitlines(keepends=True)[: len(lines)]

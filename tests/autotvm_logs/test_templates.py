@@ -13,7 +13,8 @@ from written_logs import CASES, CUDA, KNOBS, conv_args, entity, line, old_line, 
 from dgtl.autotvm_logs.layers import UnsupportedError, parse_conv
 from dgtl.autotvm_logs.records import parse
 from dgtl.autotvm_logs.templates import TEMPLATES, describe
-from dgtl.core.space import DesignSpace, Knob, autotvm_splits
+from dgtl.core.knob import Knob, autotvm_splits
+from dgtl.core.space import DesignSpace
 
 # Number of splits into 2, 3 and 4 parts, enumerated for AutoTVM's own spaces.
 N_SPLITS = {7: (2, 3, 4), 28: (6, 18, 40), 224: (12, 63, 224), 1024: (11, 66, 286)}

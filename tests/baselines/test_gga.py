@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baselines.gga import GGA, GGATuner, most_like, nearest, transplant
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.problem import Problem
 from dgtl.models.xgb import XGBConfig
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 
 LIMITS = DeviceLimits(threads=64, shared_bytes=1024, warp=8)
 STAGES = (3, 1)

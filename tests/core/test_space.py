@@ -10,7 +10,8 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dgtl.core.space import SPACE_SCHEMA, DesignSpace, Knob, autotvm_splits, factorisations
+from dgtl.core.knob import Knob, autotvm_splits, factorisations
+from dgtl.core.space import SPACE_SCHEMA, DesignSpace
 
 SPACES = [toys.space_of(toys.dense()), toys.space_of(toys.conv2d(), located=True)]
 spaces = st.sampled_from(SPACES)

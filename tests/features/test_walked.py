@@ -11,8 +11,9 @@ import walked_loops
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dgtl.core.knob import Knob
 from dgtl.core.records import Hardware
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FeatureMap
 
 few = settings(max_examples=6, deadline=None)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from dgtl.core.history import SourceTask
+from dgtl.core.knob import Knob
 from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.problem import Problem
 from dgtl.methods.loop import Budget, tune
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.core.history import SourceTask
+from dgtl.core.knob import Knob
 from dgtl.core.records import Access, Axis, Hardware, Status, Task, Trial
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.space import DesignSpace
 from dgtl.results.summary import Summary, summarise
 
 if TYPE_CHECKING:

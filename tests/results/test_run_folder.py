@@ -1,6 +1,8 @@
 """A run's folder tells what made it, whether it is complete, and its trials tell the rest."""
 
 import dataclasses
+import subprocess
+import sys
 
 import onnx
 import onnx_models
@@ -9,7 +11,7 @@ import toys
 
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.core.records import CHECK, Status, best_trial
-from dgtl.results.run_folder import Origin, Run, changed, find_runs, is_complete
+from dgtl.results.run_folder import Origin, Run, changed, claim, find_runs, is_complete
 
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
@@ -167,3 +169,29 @@ def test_runs_are_found_below_a_folder_and_none_is_an_error(tmp_path):
         find_runs([tmp_path / "elsewhere"])
     with pytest.raises(ValueError, match=r"holds no trials\.jsonl"):
         Run.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "summary.json", "replay.json"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "x", "best_gflops": 1}'])
+def test_a_damaged_file_is_named(tmp_path, name, text):
+    finished(tmp_path, toys.tuned(TASK, SPACE, 3, seed=0))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=name):
+        Run.read(tmp_path)
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(tmp_path):
+    """Of which the end gives it back, however it comes."""
+    program = "import sys; from pathlib import Path; from dgtl.results.run_folder import claim\n"
+    program += "lock = claim(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout.readline() == b"held\n"
+    with pytest.raises(ValueError, match="another run is at work in"):
+        claim(tmp_path)
+    other.kill()
+    other.wait()
+    claim(tmp_path).close()

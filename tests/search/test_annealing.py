@@ -8,7 +8,8 @@ import toys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 from dgtl.search import annealing
 from dgtl.search.annealing import (
     AnnealingOptions,

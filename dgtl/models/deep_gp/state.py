@@ -7,13 +7,13 @@ predicting never import TensorFlow.
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dgtl.models.arrays import read_npz
 from dgtl.models.base import CONSTANT
 
 if TYPE_CHECKING:
@@ -163,6 +163,8 @@ class DGPState:
         Raises:
             ValueError: names are missing or unknown, shapes disagree, values are not finite.
         """
+        if layers * len(LAYER_FIELDS) > len(named):
+            raise ValueError(f"{len(named)} arrays are not {layers} layers")
         names = {f"layer{i}.{field}" for i in range(layers) for field in LAYER_FIELDS}
         scaling = ("width", "columns", "x_mean", "x_std", "x_range", "y")
         names |= {f"scaler.{field}" for field in scaling}
@@ -171,6 +173,9 @@ class DGPState:
             raise ValueError(f"arrays missing or unknown: {sorted(names ^ set(named))}")
         if not all(np.isfinite(array).all() for array in named.values()):  # type: ignore[call-overload]
             raise ValueError("arrays hold nan or inf")
+        for name in ("scaler.width", "noise", "jitter"):
+            if named[name].shape != ():
+                raise ValueError(f"{name} is no number")
         width = int(named["scaler.width"])  # type: ignore[call-overload]
         y_mean, y_std = (float(v) for v in named["scaler.y"])
         scaler = Scaler(
@@ -186,8 +191,17 @@ class DGPState:
             LayerState(**{f: named[f"layer{i}.{f}"].astype(np.float64) for f in LAYER_FIELDS})
             for i in range(layers)
         )
+        if scaler.columns.ndim != 1 or not all(0 <= c < width for c in scaler.columns):
+            raise ValueError("columns of no feature")
         inputs = len(scaler.columns)
+        if (scaler.x_mean.shape, scaler.x_std.shape, scaler.x_range.shape) != (
+            *((inputs,), (inputs,)),
+            (2, inputs),
+        ):
+            raise ValueError("shapes of the scaler disagree")
         for i, layer in enumerate(states):
+            if layer.q_mu.ndim != 2:
+                raise ValueError(f"shapes of layer {i} disagree")
             m, r = layer.q_mu.shape
             expected = ((), (inputs,), (m, inputs), (m, r), (r, m, m), (inputs, r), (r,))
             if tuple(getattr(layer, f).shape for f in LAYER_FIELDS) != expected:
@@ -208,7 +222,6 @@ def read_arrays(path: Path, layers: int, kernel: KernelName) -> DGPState:
         ValueError: the file is missing, damaged or another's.
     """
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return DGPState.from_arrays(dict(stored), layers, kernel)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        return DGPState.from_arrays(read_npz(path), layers, kernel)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the parameters of this model ({error})") from error

@@ -24,12 +24,13 @@ together.
 from __future__ import annotations
 
 import dataclasses
-import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+
+from dgtl.models.arrays import read_npz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,22 +139,20 @@ class ResidualGP:
         Raises:
             ValueError: the file is missing, damaged or another's.
         """
+        stored = read_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                return cls(
-                    stored["columns"],
-                    stored["mean"],
-                    stored["std"],
-                    stored["lengthscales"],
-                    float(stored["kernel_variance"]),
-                    float(stored["offset_variance"]),
-                    float(stored["noise"]),
-                    float(stored["floor"]),
-                    float(stored["reach"]),
-                    float(stored["freedom"]),
-                )
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            columns, mean, std, lengthscales = (
+                stored[name] for name in ("columns", "mean", "std", "lengthscales")
+            )
+            names = ("kernel_variance", "offset_variance", "noise", "floor", "reach", "freedom")
+            numbers = [float(stored[name]) for name in names]  # type: ignore[call-overload]
+        except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a residual GP ({error})") from error
+        if columns.dtype.kind != "i" or any(
+            array.shape != (columns.size,) for array in (columns, mean, std, lengthscales)
+        ):
+            raise ValueError(f"{path}: not a residual GP (shapes disagree)")
+        return cls(columns, mean, std, lengthscales, *numbers)  # type: ignore[arg-type]
 
 
 def condition_student(

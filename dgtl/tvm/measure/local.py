@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import psutil
 
 from dgtl.core.records import Status, Trial
 from dgtl.measure.protocol import MeasureOptions
@@ -24,9 +22,9 @@ if TYPE_CHECKING:
 
     from dgtl.core.records import Hardware, Task
 
-HUNG_AFTER_S = 10.0
-"""A runner that has not answered so long after its timeout never will."""
-
+GROUP = 16
+"""So many candidates are timed in passes together, which puts about a second between two timings of
+one. Those of a larger batch follow, so that what a killed run loses is no more."""
 
 RUNNER_LIFE = 4096
 """Libraries after which the runner starts anew. Unloaded ones leave five memory maps each behind,
@@ -54,6 +52,10 @@ class _Candidate:
 
     def fail(self, status: Status, error: object, **seconds: float) -> None:
         self.outcome = failure(self.outcome, status, error, **seconds)
+
+    def unfinished(self, options: MeasureOptions) -> bool:
+        """Whether it is still to be timed, for the first time or again."""
+        return self.running and len(self.times_s) < (1 if self.quick else options.repeats)
 
     def next_call(self, options: MeasureOptions, best_s: float) -> tuple[Any, ...]:
         """What the runner has to do next for this candidate: a function and its arguments."""
@@ -103,7 +105,6 @@ class LocalMeasurer:
 
     def _start_runner(self) -> None:
         self._runner = self._pool(1, self.options.run_timeout_s)
-        self._runner_pid: int | None = None
         self._runner_loaded = 0
 
     def __enter__(self) -> LocalMeasurer:
@@ -128,6 +129,7 @@ class LocalMeasurer:
         """As `dgtl.measure.protocol.Measurer.measure`."""
         if not configs:
             return []
+        trials: dict[int, Trial] = {}
         with self._lock:
             begin = time.perf_counter()
             built = [
@@ -135,32 +137,57 @@ class LocalMeasurer:
                 for config, result in zip(configs, self._builders.build(task, configs), strict=True)
             ]
             build_share_s = (time.perf_counter() - begin) / len(configs)
-            trials = self._run_all(built, best_s)
-        trials = [t.replace(wall_s=build_share_s + t.run_s, timestamp=time.time()) for t in trials]
-        if on_trial is not None:
-            for trial in trials:
-                on_trial(trial)
-        return trials
 
-    def _run_all(self, built: Sequence[_Candidate], best_s: float) -> list[Trial]:
-        """Times the candidates in passes over the batch, one timing of each per pass.
+            def keep(candidate: _Candidate) -> None:
+                trial = candidate.trial()
+                wall_s = build_share_s + trial.run_s
+                trial = trial.replace(wall_s=wall_s, timestamp=time.time())
+                trials[id(candidate)] = trial
+                if on_trial is not None:
+                    on_trial(trial)
+
+            try:
+                self._run_all(built, best_s, keep)
+            finally:
+                self._clear(built)
+        return [trials[id(candidate)] for candidate in built]
+
+    def _run_all(
+        self, candidates: Sequence[_Candidate], best_s: float, keep: Callable[[_Candidate], None]
+    ) -> None:
+        """Times the candidates in passes over a group of them, one timing of each per pass.
 
         Other users of a machine come in bursts, which would spoil all timings of a candidate that
         are made in one go; the median of timings apart in time does not see them.
+
+        Args:
+            candidates: built, or failed.
+            best_s: as of `measure`.
+            keep: called with each as soon as it is complete.
         """
-        candidates, options = list(built), self.options
         for candidate in candidates:
-            if candidate.running:
-                self._time(candidate, best_s)
-                best_s = min([best_s, *candidate.times_s])
-        for candidate in candidates:
-            slowest_s = options.quick_factor * best_s
-            candidate.quick |= any(t > slowest_s for t in candidate.times_s)
-        for _ in range(1, options.repeats):
-            for candidate in candidates:
-                if candidate.running and not candidate.quick:
+            if not candidate.running:
+                keep(candidate)
+        running = [candidate for candidate in candidates if candidate.running]
+        for first in range(0, len(running), GROUP):
+            group = running[first : first + GROUP]
+            while group:
+                for candidate in group:
                     self._time(candidate, best_s)
-        self._run(workers.unload)
+                    best_s = min([best_s, *candidate.times_s])
+                    if not candidate.unfinished(self.options):
+                        keep(candidate)
+                slowest_s = self.options.quick_factor * best_s
+                for candidate in group:
+                    if candidate.unfinished(self.options) and max(candidate.times_s) > slowest_s:
+                        candidate.quick = True
+                        keep(candidate)
+                group = [candidate for candidate in group if candidate.unfinished(self.options)]
+            with contextlib.suppress(Exception):  # a runner that died has forgotten them as well
+                self._runner.submit(workers.unload).result()
+
+    def _clear(self, candidates: Sequence[_Candidate]) -> None:
+        """Removes what was built, and starts the runner anew in time."""
         self._runner_loaded += len(candidates)
         if self._runner_loaded >= RUNNER_LIFE:
             pools.end(self._runner)
@@ -168,14 +195,13 @@ class LocalMeasurer:
         for candidate in candidates:
             if candidate.built is not None:
                 Path(candidate.built.library).unlink(missing_ok=True)
-        return [candidate.trial() for candidate in candidates]
 
     def _time(self, candidate: _Candidate, best_s: float) -> None:
         """One more timing of a candidate, or the failure that ends its trial."""
         options = self.options
         begin = time.perf_counter()
         try:
-            timing = self._run(*candidate.next_call(options, best_s))
+            timing = self._runner.submit(*candidate.next_call(options, best_s)).result()
         except TimeoutError:
             error = f"not run within {options.run_timeout_s} s"
             candidate.fail(Status.RUN_TIMEOUT, error)
@@ -185,22 +211,6 @@ class LocalMeasurer:
             candidate.times_s.append(timing.seconds)
             candidate.quick = timing.quick
         candidate.run_s += time.perf_counter() - begin
-
-    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function in the runner, and ends a runner that does not even time out.
-
-        A worker watches its own clock; one that hangs in native code never looks at it.
-        """
-        if self._runner_pid is None:
-            self._runner_pid = self._runner.submit(os.getpid).result()
-        future = self._runner.submit(function, *arguments)
-        try:
-            return future.result(timeout=self.options.run_timeout_s + HUNG_AFTER_S)
-        except Exception:
-            pid, self._runner_pid = self._runner_pid, None
-            if not future.done():
-                psutil.Process(pid).kill()
-            raise
 
     def check(self, task: Task, config: str) -> Trial | None:
         """None if the configuration computes what the unscheduled function does, else a trial.

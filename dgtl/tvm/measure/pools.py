@@ -3,27 +3,66 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tvm.support.popen_pool import PopenPoolExecutor, kill_child_processes
 
 from dgtl.tvm.measure import workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+HUNG_AFTER_S = 10.0
+"""A process that has not answered so long after its timeout never will."""
 
 
 class _Pool(PopenPoolExecutor):
-    """TVM's, which may be ended while its processes end by themselves.
+    """TVM's, which ends what hangs, and may itself be ended while its processes end.
 
     Ctrl-C reaches these too. TVM's own shutdown then fails where a thread clears away a process
     that it is about to kill, and keeps its lock, on which the program hangs when it exits.
     """
 
+    def _worker_run(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """Calls a function in the process of this thread.
+
+        That a process was killed says nothing of what it was doing, whoever killed it (one who
+        wanted memory, most often): the call is made once more. A crash is the function's own.
+        """
+        try:
+            return self._call(fn, args, kwargs)
+        except _KilledError:
+            return self._call(fn, args, kwargs)
+
+    def _call(self, fn: Callable[..., Any], args: tuple, kwargs: dict[str, Any]) -> Any:
+        """As TVM's, in a process that has started, and that is ended where it hangs.
+
+        A worker watches its own clock; one that hangs in native code never looks at it.
+        """
+        super()._worker_run(os.getpid, (), {})
+        process = self._worker_map[threading.get_ident()]._proc
+        if process is None:
+            raise ChildProcessError("the pool is being ended")
+        hung = threading.Timer(self._timeout + HUNG_AFTER_S, process.kill)
+        hung.daemon = True
+        hung.start()
+        try:
+            return super()._worker_run(fn, args, kwargs)
+        except ChildProcessError:
+            if hung.finished.is_set():
+                raise TimeoutError from None
+            if process.returncode == -signal.SIGKILL and not self._shutdown:
+                raise _KilledError("its process was killed") from None
+            raise
+        finally:
+            hung.cancel()
+
     def shutdown(self, wait: bool = True) -> None:
+        self._shutdown = True
         with self._lock:
             processes = list(self._worker_map.values())
         for process in processes:
@@ -34,7 +73,10 @@ class _Pool(PopenPoolExecutor):
             with contextlib.suppress(AttributeError, ImportError):  # the same; at exit
                 process.kill()
         self._threadpool.shutdown(wait=wait, cancel_futures=True)
-        self._shutdown = True
+
+
+class _KilledError(ChildProcessError):
+    """A process that somebody killed, in the middle of a call."""
 
 
 def start(

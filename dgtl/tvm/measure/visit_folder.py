@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.core import gpus
+from dgtl.core.files import read_lines, read_object, write_whole
+from dgtl.core.limits import check_trial
 from dgtl.core.records import Status, Trial
+from dgtl.core.typed import typed
 from dgtl.device.archive import write_archive
 from dgtl.device.folder import SCHEMA, Visit
 from dgtl.tvm.measure import workers
@@ -190,7 +193,7 @@ def _digest(path: Path) -> str:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def visits(folder: Path) -> list[Path]:
@@ -204,8 +207,10 @@ def is_done(visit: Path) -> bool:
     path = visit / "results.jsonl"
     if not path.exists():
         return False
-    lines = [line for line in path.read_text().splitlines() if line.strip()]
-    return bool(lines) and _record(lines[-1], path).get("type") == "done"
+    last = b""
+    for line in read_lines(path):
+        last = line if line.strip() else last
+    return bool(last) and _record(last, path).get("type") == "done"
 
 
 @dataclasses.dataclass
@@ -227,32 +232,86 @@ def read(visit: Path, hardware: Hardware) -> Found:
     Raises:
         ValueError: results of another visit, of another device, or damaged ones.
     """
-    contents = json.loads((visit / "contents.json").read_text())
-    manifest = json.loads((visit / "manifest.json").read_text())
-    found = Found(
-        [Trial.from_json(record) for record in contents["failed"]],
-        [Trial.from_json(record) for record in contents["failed_checks"]],
-        {},
-    )
+    contents = read_object(visit / "contents.json")
+    manifest = read_object(visit / "manifest.json")
+    try:
+        found = Found(
+            [Trial.from_json(record) for record in contents["failed"]],
+            [Trial.from_json(record) for record in contents["failed_checks"]],
+            {},
+        )
+        kernels = {key: typed(_Kernel, kernel) for key, kernel in contents["kernels"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{visit / 'contents.json'} is damaged: {error}") from error
     path = visit / "results.jsonl"
-    for line in path.read_text().splitlines():
+    for line in read_lines(path):
         record = _record(line, path)
-        if record.get("visit") != manifest["id"]:
+        if record.get("visit") != manifest.get("id"):
             raise ValueError(f"{path} holds results of another visit")
+        try:
+            _take(found, record, kernels)
+        except KeyError as error:
+            raise ValueError(f"{path} is damaged: it has no kernel {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
         if record["type"] == "device":
-            _check_device(record["name"], hardware, path)
-        elif record["type"] == "kernel":
-            found.trials.append(_trial(record, contents["kernels"][record["id"]]))
-        elif record["type"] == "check":
-            kernel = contents["kernels"][record["id"]]
-            what = (kernel["task"], kernel["config"], Status(record["status"]))
-            verdict = Trial(*what, error=record["error"], timestamp=record["timestamp"])
-            found.verdicts.append(verdict)
-        elif record["type"] == "network":
-            times_s = tuple(record["times_s"])
-            result = NetworkResult(times_s, record["relative_error"], record["error"])
-            found.networks[record["id"]] = result
+            _check_device(str(record.get("name")), hardware, path)
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kernel:
+    """What ``contents.json`` says of a kernel."""
+
+    task: str
+    config: str
+    build_s: float
+    share_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """What the runner says of a kernel, a check or a network: see `dgtl.device.parent`."""
+
+    id: str
+    status: Status
+    error: str
+    timestamp: float
+    times_s: tuple[float, ...] = ()
+    run_s: float = 0.0
+    quick: bool = False
+    relative_error: float | None = None
+
+
+def _take(found: Found, record: dict[str, Any], kernels: Mapping[str, _Kernel]) -> None:
+    """Adds a result to what was found."""
+    if record.get("type") not in ("kernel", "check", "network"):
+        return
+    result = typed(_Result, record)
+    if record["type"] == "network":
+        timing = NetworkResult(result.times_s, result.relative_error, result.error)
+        found.networks[result.id] = timing
+        return
+    kernel = kernels[result.id]
+    trial = Trial(
+        kernel.task,
+        kernel.config,
+        result.status,
+        error=result.error,
+        timestamp=result.timestamp,
+    )
+    if record["type"] == "check":
+        found.verdicts.append(trial)
+        return
+    trial = trial.replace(
+        run_times_s=result.times_s if trial.ok else (),
+        quick=result.quick,
+        build_s=kernel.build_s,
+        run_s=result.run_s,
+        wall_s=kernel.share_s + result.run_s,
+    )
+    check_trial(trial)
+    found.trials.append(trial)
 
 
 def _check_device(product: str, hardware: Hardware, path: Path) -> None:
@@ -264,27 +323,11 @@ def _check_device(product: str, hardware: Hardware, path: Path) -> None:
         )
 
 
-def _record(line: str, path: Path) -> dict[str, Any]:
+def _record(line: bytes, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or "type" not in record:
         raise ValueError(f"{path} is damaged: copy it from the device again")
     return record
-
-
-def _trial(record: dict[str, Any], kernel: dict[str, Any]) -> Trial:
-    status = Status(record["status"])
-    return Trial(
-        kernel["task"],
-        kernel["config"],
-        status,
-        run_times_s=tuple(record["times_s"]) if status is Status.OK else (),
-        quick=bool(record["quick"]),
-        build_s=kernel["build_s"],
-        run_s=record["run_s"],
-        wall_s=kernel["share_s"] + record["run_s"],
-        error=record["error"],
-        timestamp=record["timestamp"],
-    )

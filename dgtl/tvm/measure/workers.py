@@ -6,13 +6,11 @@ or of TVM's tensor intrinsics would cost more than a hundred builds.
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
 import functools
 import itertools
 import math
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +26,7 @@ from tvm.s_tir.transform import RemoveWeightLayoutRewriteBlock
 from dgtl.device.values import error_of, random_values, scale_of, unwritten, wrong_above
 from dgtl.tvm.measure import pace
 from dgtl.tvm.measure.kernels import compiled, export
+from dgtl.tvm.measure.limits import die_with_parent, limit_memory
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace
 
 if TYPE_CHECKING:
@@ -62,21 +61,17 @@ class Timing:
 
 
 def start(num_threads: int, scratch: str | None = None) -> None:
-    """First call in every worker: kernels use ``num_threads`` threads.
+    """First call in every worker: kernels use ``num_threads`` threads, and memory has a limit.
 
     TVM takes half of the logical cores on x86 unless told otherwise, whatever the target says.
     Temporary files of TVM and of the compiler go to ``scratch``, for a worker that is killed in the
     middle of a build cannot remove them itself; None: where the system has them.
     """
-    end_with_parent()
+    die_with_parent()
+    limit_memory()
     os.environ["TVM_NUM_THREADS"] = str(num_threads)
     if scratch is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
-
-
-def end_with_parent() -> None:
-    """A parent that is killed takes this process along: PR_SET_PDEATHSIG."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 @functools.cache

@@ -38,8 +38,8 @@ from dgtl.device.values import error_of, random_values, unwritten
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm import hardware
 from dgtl.tvm.measure import workers
+from dgtl.tvm.measure.limits import die_with_parent
 from dgtl.tvm.measure.scratch import Scratch
-from dgtl.tvm.measure.workers import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -194,7 +194,7 @@ def _begin_session() -> None:
     """In the process of a session: a kernel that hangs would let no handler of Python run."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the server sees to its end
-    end_with_parent()
+    die_with_parent()
 
 
 def _say(what: threading.ExceptHookArgs) -> None:

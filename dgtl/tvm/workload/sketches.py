@@ -20,7 +20,8 @@ from tvm.s_tir.meta_schedule import schedule_rule as R
 from tvm.s_tir.schedule import Trace
 
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
 from dgtl.tvm.workload.traces import TraceText
 

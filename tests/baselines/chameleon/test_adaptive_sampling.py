@@ -7,7 +7,8 @@ import pytest
 
 from baselines.chameleon.adaptive_sampling import SamplingOptions, cluster, knee, mode, sample
 from baselines.chameleon.tuner import Chameleon
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 
 SPACE = DesignSpace(
     (

@@ -7,7 +7,8 @@ import pytest
 
 from baselines.chameleon.ppo import estimate, explore, free_knobs
 from baselines.chameleon.ppo_agent import Agent, PPOOptions, networks
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 
 SPACE = DesignSpace(tuple(Knob.choice(f"k{i}", "other", tuple(range(16))) for i in range(4)), "S")
 TARGET = np.array([12, 3, 9, 14])

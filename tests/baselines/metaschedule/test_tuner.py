@@ -21,7 +21,8 @@ from tvm.s_tir.meta_schedule.cost_model.xgb_model import XGBConfig, XGBModel
 from baselines.metaschedule import cost_model as metaschedule_model
 from baselines.metaschedule.cost_model import MetaScheduleModel, TreeOptions, boost
 from baselines.metaschedule.tuner import MUTATORS, MetaSchedule, Mutation, TileMutation
-from dgtl.core.space import DesignSpace, Knob
+from dgtl.core.knob import Knob
+from dgtl.core.space import DesignSpace
 from dgtl.features.problem import Problem
 from dgtl.methods.loop import Budget, tune
 from dgtl.tables.pool import PoolProblem, PoolSpace

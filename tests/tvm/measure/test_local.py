@@ -7,8 +7,10 @@ import dataclasses
 import functools
 import math
 import os
+import signal
 import sys
 import time
+from pathlib import Path
 
 import cloudpickle
 import numpy as np
@@ -19,7 +21,7 @@ from tvm_layers import LAYERS, schedules, tuned_function
 from dgtl.core.records import Status
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import local as measure
-from dgtl.tvm.measure import workers
+from dgtl.tvm.measure import pools, workers
 from dgtl.tvm.measure.local import LocalMeasurer
 
 pytestmark = pytest.mark.tvm
@@ -59,6 +61,11 @@ def do(deed: str) -> None:
         time.sleep(60)
     if deed == "deadlock":  # keeps the interpreter's lock, so that no timer in there can fire
         ctypes.PyDLL(None).sleep(60)
+    if deed.startswith("be killed once: "):
+        mark = Path(deed.partition(": ")[2])
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def bad_build(deeds: dict[str, str], mod_file: str, target: str, config: str, library: str):
@@ -163,10 +170,54 @@ def test_a_runner_that_hangs_in_native_code_is_ended(hardware, scratch, monkeypa
     monkeypatch.setattr(
         workers, "first_timing", functools.partial(bad_timing, deeds, "first_timing")
     )
-    monkeypatch.setattr(measure, "HUNG_AFTER_S", 1.0)
+    monkeypatch.setattr(pools, "HUNG_AFTER_S", 1.0)
     with measurer(hardware) as ours:
         trials = ours.measure(TASK, keys(2), best_s=math.inf)
     assert [trial.status for trial in trials] == [Status.RUN_TIMEOUT, Status.OK]
+
+
+def test_a_builder_that_hangs_in_native_code_is_ended(hardware, scratch, monkeypatch):
+    configs = keys(2)
+    monkeypatch.setattr(workers, "build", functools.partial(bad_build, {configs[0]: "deadlock"}))
+    monkeypatch.setattr(pools, "HUNG_AFTER_S", 1.0)
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, configs, best_s=math.inf)
+    assert [trial.status for trial in trials] == [Status.BUILD_TIMEOUT, Status.OK]
+
+
+def test_who_was_killed_is_asked_once_more(hardware, scratch, tmp_path, monkeypatch):
+    """That says nothing of a candidate, whether it was being built or timed."""
+    configs = keys(2)
+    deed = f"be killed once: {tmp_path / 'built'}"
+    monkeypatch.setattr(workers, "build", functools.partial(bad_build, {configs[0]: deed}))
+    deeds = {"next_timing-2": f"be killed once: {tmp_path / 'timed'}"}
+    monkeypatch.setattr(workers, "next_timing", functools.partial(bad_timing, deeds, "next_timing"))
+    with measurer(hardware) as ours:
+        trials = ours.measure(TASK, configs, best_s=math.inf)
+    assert all(trial.ok and len(trial.run_times_s) == OPTIONS.repeats for trial in trials)
+    assert (tmp_path / "built").exists()
+    assert (tmp_path / "timed").exists()
+
+
+def test_trials_are_kept_as_they_come(hardware, scratch, monkeypatch):
+    """An interruption loses those of the group in flight; what failed to build is kept first."""
+    configs = keys(5)
+    monkeypatch.setattr(measure, "GROUP", 2)
+    monkeypatch.setattr(workers, "build", functools.partial(bad_build, {configs[4]: "raise"}))
+    told = []
+
+    def on_trial(trial):
+        told.append(trial)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with measurer(hardware) as ours:
+        with pytest.raises(KeyboardInterrupt):
+            ours.measure(TASK, configs, best_s=math.inf, on_trial=on_trial)
+        (folder,) = (path for path in scratch.iterdir() if path.is_dir())
+        assert not list(folder.glob("*.so"))
+    assert [trial.config for trial in told] == [configs[4], *configs[:2]]
+    assert all(len(t.run_times_s) == OPTIONS.repeats and t.wall_s > t.run_s for t in told[1:])
 
 
 def test_the_runner_starts_anew_before_its_memory_maps_run_out(hardware, scratch, monkeypatch):

@@ -1,0 +1,31 @@
+"""What fuzzing found, once and for all: each of these broke a reader, and is refused."""
+
+from __future__ import annotations
+
+import pytest
+from fuzz_targets import TARGETS, attempt
+
+FINDINGS = {
+    "an infinite index": ("autotvm", b'"index": 0', b'"index": Infinity'),
+    "a card without a version": ("card", b'"tvm_ffi": "0"', b'"other": "0"'),
+    "a card without outputs": ("card", b'"outputs": [', b'"outputs": [], "other": ['),
+    "a card of no time": ("card", b'"latency_ms": 1.0', b'"latency_ms": 0.0'),
+    "a long name": ("manifest", b"packs/000.tar.xz", b"x" * 2000),
+    "a name that leads out": ("manifest", b"packs/000.tar.xz", b"../000.tar.xz"),
+    "a kernel that leads out": ("manifest", b'"000-0000.so"', b'"../0000.so"'),
+    "weights in a file that is no text": ("onnx", b"weights.bin", b"weights\xff\xfein"),
+    "weights outside": ("onnx", b"weights.bin", b"../ghts.bin"),
+}
+"""Target, and what is replaced by what in its good file; the whole file where that must be."""
+
+PARTLY = ("autotvm",)
+"""Targets that leave out a bad line and take the others."""
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_it_is_refused(name, tmp_path):
+    target, before, after = FINDINGS[name]
+    data = TARGETS[target].seeds()[0]
+    assert before in data
+    taken = attempt(TARGETS[target], tmp_path / "folder", data.replace(before, after))
+    assert taken == (target in PARTLY)
