@@ -65,6 +65,7 @@ class TaskSearch:
         known: trials of the task from before, which the tuner learns from and does not propose.
 
     Attributes:
+        recorded, known: as given.
         trials: in the order of proposal, without those known before.
         best_history_s: best latency [s] after each step, infinite before any trial ran.
         done: the tuner has nothing more to propose.
@@ -84,11 +85,12 @@ class TaskSearch:
         known: Sequence[Trial] = (),
     ):
         self.problem, self.known = problem, known
+        self.recorded = recorded or {}
         self.trials: list[Trial] = []
         self.best_history_s: list[float] = []
         self.done = False
         self._tuner, self._measurer = tuner, measurer
-        self._recorded, self._on_trial = recorded or {}, on_trial
+        self._on_trial = on_trial
         self._gain: float | None = None
         self._gain_known = False
         if known:
@@ -110,8 +112,14 @@ class TaskSearch:
 
     def take_recorded(self, n: int) -> None:
         """Takes the first ``n`` recorded trials for the whole search, where there are so many."""
-        if not self.trials and len(self._recorded) >= n:
-            self.trials, self.done = list(self._recorded.values())[:n], True
+        if not self.trials and len(self.recorded) >= n:
+            self.trials, self.done = list(self.recorded.values())[:n], True
+
+    def take_rest(self) -> None:
+        """Takes the recorded trials that no step took: a search that is cut short found them."""
+        taken = {trial.config for trial in self.trials}
+        self.trials += [t for config, t in self.recorded.items() if config not in taken]
+        self.done = True
 
     def expected_gain(self, n: int) -> float | None:
         """Fraction of the best latency that a next step of ``n`` is expected to save.
@@ -152,15 +160,15 @@ class TaskSearch:
             if self._on_trial is not None:
                 self._on_trial(found[trial.config])
 
-        missing = [key for key in keys if key not in self._recorded]
-        of_batch = [self._recorded[key].latency_s for key in keys if key in self._recorded]
+        missing = [key for key in keys if key not in self.recorded]
+        of_batch = [self.recorded[key].latency_s for key in keys if key in self.recorded]
         best_s = min([self.best_s, *of_batch])
         try:
             self._measurer.measure(self.problem.task, missing, best_s=best_s, on_trial=on_measured)
         except KeyboardInterrupt:
             self.trials += found.values()  # they are found, whatever else was to come
             raise
-        batch = [self._recorded[key] if key in self._recorded else found[key] for key in keys]
+        batch = [self.recorded[key] if key in self.recorded else found[key] for key in keys]
         self._tuner.tell(batch)
         self._gain_known = False
         self.trials += batch

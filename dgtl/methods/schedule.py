@@ -30,6 +30,9 @@ FAILED_STEPS = 3
 SHARE_AHEAD = 0.1
 """`Budget.stop_gain` looks ahead by this fraction of the seconds spent."""
 
+LEAST_S = 1e-6
+"""A step takes at least so long [s]: recorded trials may say that theirs took no time."""
+
 TRUST_PRIOR = 0.1
 """Fraction of a latency, expected and saved before any is counted, see `Expected`."""
 
@@ -39,7 +42,14 @@ class Scheduler(abc.ABC):
 
     Args:
         budget: of the search.
+
+    Attributes:
+        interleaves: whether steps of all tasks come in turns; else one task after another.
+        stops: whether `Budget.stop_gain` is for it.
     """
+
+    interleaves = True
+    stops = False
 
     def __init__(self, budget: Budget):
         self.budget = budget
@@ -105,6 +115,8 @@ class Even(Scheduler):
     Where seconds are limited, each has an equal share of what is left, the costliest first.
     """
 
+    interleaves = False
+
     def __init__(self, budget: Budget):
         super().__init__(budget)
         self._place: int | None = None
@@ -160,7 +172,7 @@ class _Greedy(Scheduler):
             return again[0], n
         running = [place for place in going if place not in failed]
         if not running:
-            return failed[0], n
+            return min(failed, key=lambda p: len(tasks[p].best_history_s)), n
         saved = {place: self.saving(tasks, place) for place in running}
         place = max(running, key=lambda place: saved[place])
         if self.little(tasks, saved[place]):
@@ -215,6 +227,8 @@ class Expected(_Greedy):
     far in the mean. Where a tuner does not say, `Gradient` does.
     """
 
+    stops = True
+
     def __init__(self, budget: Budget):
         super().__init__(budget)
         self._gradient = Gradient(budget)
@@ -237,7 +251,8 @@ class Expected(_Greedy):
         place, steps, expected = self._turn
         self._turn = None
         history = tasks[place].best_history_s
-        if len(history) > steps:  # the tuner was not done
+        # The tuner was not done, and there was a best to save from.
+        if len(history) > steps and math.isfinite(history[steps - 1]):
             before, saved = self._told.get(place, (0.0, 0.0))
             saved += 1.0 - history[steps] / history[steps - 1]
             self._told[place] = (before + expected, saved)
@@ -249,7 +264,8 @@ class Expected(_Greedy):
             saved_s = self._gradient.fall_s(task)
         else:
             saved_s = gain * self._trust(place) * task.best_s
-        return task.problem.task.weight * saved_s / (task.spent_s / len(task.best_history_s))
+        step_s = task.spent_s / len(task.best_history_s)
+        return task.problem.task.weight * saved_s / max(step_s, LEAST_S)
 
     def _trust(self, place: int) -> float:
         """What expectations of a task came true, as those of the network where it had few."""
@@ -263,7 +279,8 @@ class Expected(_Greedy):
         if self.budget.stop_gain is None:
             return False
         ahead_s = SHARE_AHEAD * spent_s(tasks)
-        return saving * ahead_s < self.budget.stop_gain * latency_s(tasks)
+        ran = [task for task in tasks if math.isfinite(task.best_s)]
+        return saving * ahead_s < self.budget.stop_gain * latency_s(ran)
 
 
 SCHEDULERS: dict[str, type[Scheduler]] = {

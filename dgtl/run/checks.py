@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from dgtl.run.start import budget_of
+from dgtl.run.start import budget_of, scheduler_of, takes_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tracking.tracker import check_mode
 
@@ -36,6 +36,9 @@ WHOLE = {
     "deploy.repeats": 1,
 }
 """Settings that are whole numbers, and the least that they may be."""
+
+NEEDED = ("seed", "budget.initial_set", "budget.tuning_set", "budget.final", "budget.rounds")
+"""Those of them that cannot be null."""
 
 FLAGS = ("fresh", "deploy.untuned", "deploy.allow_untuned", "history.own_layers")
 PATHS = ("history.path", "history.import", "history.local", "share")
@@ -69,23 +72,29 @@ def check(cfg: DictConfig, folder: Path) -> None:
         raise ValueError(f"measure.where={cfg.measure.where}: choose local, folder or rpc")
     if cfg.measure.where == "rpc" and cfg.hardware.kind == "cuda":
         raise ValueError("measure=rpc is for processors: choose measure=folder for a GPU elsewhere")
-    live = cfg.hardware.kind == "llvm" and cfg.measure.where in ("local", "rpc")
-    if cfg.budget.seconds is not None and not live:
-        raise ValueError(
-            f"budget.seconds={cfg.budget.seconds}: only where a CPU is tuned for and measures"
-        )
     check_mode(cfg.tracking.mode)
     pattern_matcher(cfg.workload.get("tasks"))
     method: Method = instantiate(cfg.model)
-    budget_of(cfg, method)
+    _check_budget(cfg, method)
     for what, path in (("the output folder", folder), ("cache", Path(str(cfg.cache)))):
         _check_writable(what, path)
+
+
+def _check_budget(cfg: DictConfig, method: Method) -> None:
+    """Whether it can be kept: seconds are those of a machine that is at hand, or recorded ones."""
+    budget = budget_of(cfg, method)
+    if budget.seconds is not None and takes_visits(cfg):
+        raise ValueError(
+            f"budget.seconds={budget.seconds}: only where this CPU is tuned for and measures, or "
+            "with hardware=replay; give budget.trials instead"
+        )
+    scheduler_of(cfg, method)
 
 
 def _check_numbers(cfg: DictConfig) -> None:
     for name, least in WHOLE.items():
         value: Any = OmegaConf.select(cfg, name)
-        if value is None and name != "seed":
+        if value is None and name not in NEEDED:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name}={value}: must be a whole number, at least {least}")

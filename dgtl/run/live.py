@@ -43,7 +43,7 @@ from dgtl.run.job import (
     write_card,
 )
 from dgtl.run.sources import read_sources
-from dgtl.run.start import RunContext, resolved, start
+from dgtl.run.start import RunContext, resolved, start, takes_visits
 from dgtl.run.tuning import Tuning, verify_best
 from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
@@ -160,7 +160,7 @@ def _run(cfg: DictConfig, folder: Path) -> Summary:
                 "very layers"
             )
             context.method.learn_further(job.local.of_kind(job.hardware))
-        if cfg.measure.where == "folder" or job.hardware.kind == "cuda":
+        if takes_visits(cfg):
             results, untuned, tuned = by_visits(cfg, job, context, progress)
         else:
             untuned = _untuned(cfg, job, progress)

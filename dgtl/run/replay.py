@@ -23,12 +23,12 @@ from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import TaskSearch
-from dgtl.methods.schedule import search
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
-from dgtl.report.progress import Planned, Progress
+from dgtl.report.progress import Progress
 from dgtl.results.run_folder import Run
 from dgtl.results.summary import Summary, summarise
+from dgtl.run.searched import search_shown
 from dgtl.run.start import resolved, start
 from dgtl.tables.folds import Fold, layer_folds, network_fold, network_folds
 from dgtl.tables.pool import PoolProblem, PoolSpace
@@ -182,18 +182,11 @@ class _Search:
             return
         method = self._prepared(fold, sources)
         searches = [self._search(method, *each) for each in zip(fold.targets, found, strict=True)]
-        self._progress.plan(self._planned(fold, found))
-        if self._cfg.workload.network is not None:
-            self._run(searches, 0)
-        else:  # what one table leaves of a budget is not another's
-            for number, each in enumerate(searches):
-                self._run([each], number)
+        names = [self._titles[table.task.key] for table in fold.targets]
+        # What one table leaves of a budget is not another's, unless they are a network.
+        alone = self._cfg.workload.network is None
+        search_shown(searches, names, self._context, self._progress, alone=alone)
         self._keep(fold, [each.trials for each in searches])
-
-    def _run(self, searches: Sequence[TaskSearch], before: int) -> None:
-        """Searches tables as one network; ``before`` them are others of the fold."""
-        scheduler = self._context.scheduler(self._context.budget)
-        search(searches, scheduler, lambda place: self._progress.task(before + place + 1))
 
     def _complete(self, trials: Sequence[Trial]) -> bool:
         return len(trials) >= self._context.budget.trials
@@ -202,13 +195,6 @@ class _Search:
         self.results += [
             SourceTask(table.task, table.space, tuple(trials))
             for table, trials in zip(fold.targets, found, strict=True)
-        ]
-
-    def _planned(self, fold: Fold, found: Sequence[Sequence[Trial]]) -> list[Planned]:
-        trials = self._context.budget.trials
-        return [
-            Planned.of(table.task, self._titles[table.task.key], max(trials - len(done), 0))
-            for table, done in zip(fold.targets, found, strict=True)
         ]
 
     def _prepared(self, fold: Fold, sources: tuple[SourceTask, ...]) -> Method:

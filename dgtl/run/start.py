@@ -99,24 +99,51 @@ def budget_of(cfg: DictConfig, method: Method) -> Budget:
     that methods compare at equal trials.
 
     Raises:
-        ValueError: no budget.
+        ValueError: no budget, or one that cannot be used.
     """
     trials = method.planned_trials if cfg.budget.trials is None else cfg.budget.trials
     if trials is None:
         trials = cfg.budget.tuning_set + cfg.budget.rounds * cfg.budget.final
+        if trials == 0:
+            raise ValueError(
+                f"budget.trials is missing, and model={method.name} has no plan of its own: give "
+                "budget.trials=N"
+            )
     return Budget(trials, cfg.budget.batch, cfg.budget.seconds, cfg.budget.stop_gain)
 
 
 def scheduler_of(cfg: DictConfig, method: Method) -> type[Scheduler]:
-    """The scheduler that ``scheduler=`` names, or the method's own.
+    """The scheduler that ``scheduler=`` names, or what suits method and measuring.
 
     Raises:
-        ValueError: there is no such scheduler.
+        ValueError: there is no such scheduler, or the run cannot have it; `Budget.stop_gain` is not
+            for it.
     """
-    name = method.scheduler if cfg.scheduler is None else cfg.scheduler
+    name = cfg.scheduler
+    if name is None:
+        name = "even" if takes_visits(cfg) else method.scheduler
     if name not in SCHEDULERS:
         raise ValueError(f"scheduler={name}: choose of {', '.join(SCHEDULERS)}")
-    return SCHEDULERS[name]
+    scheduler = SCHEDULERS[name]
+    if scheduler.interleaves and takes_visits(cfg):
+        raise ValueError(
+            f"scheduler={name}: would need a visit to the device for every step; give "
+            "scheduler=even, by which a visit has a batch of every layer"
+        )
+    if cfg.budget.stop_gain is not None and not scheduler.stops:
+        able = " or ".join(name for name, each in SCHEDULERS.items() if each.stops)
+        raise ValueError(
+            f"budget.stop_gain={cfg.budget.stop_gain}: scheduler={name} does not know what is to "
+            f"be gained; give scheduler={able}, or leave budget.stop_gain out"
+        )
+    return scheduler
+
+
+def takes_visits(cfg: DictConfig) -> bool:
+    """Whether trials are measured by visits to a device, see `dgtl.run.visits`."""
+    if cfg.hardware.kind == "replay":
+        return False
+    return bool(cfg.measure.where == "folder" or cfg.hardware.kind == "cuda")
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from dgtl.core.history import SourceTask
 from dgtl.core.records import CHECK, KNOWN, best_trial
 from dgtl.core.titles import titles
 from dgtl.methods.loop import TaskSearch
-from dgtl.methods.schedule import search
-from dgtl.report.progress import Planned
+from dgtl.run.searched import search_shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,17 +78,11 @@ class Tuning:
                 targets, names, found, known, strict=True
             )
         ]
-        self.progress.plan(
-            [
-                Planned.of(problem.task, name, max(budget.trials - len(recorded), 0))
-                for problem, name, recorded in zip(problems, names, found, strict=True)
-            ]
-        )
         try:
-            search(
-                tasks, self.context.scheduler(budget), lambda place: self.progress.task(place + 1)
-            )
+            search_shown(tasks, names, self.context, self.progress)
         except KeyboardInterrupt:
+            for task in tasks:
+                task.take_rest()
             if budget.seconds is None or all(math.isinf(task.best_s) for task in tasks):
                 raise
             self.progress.message("stopped: what is found so far is deployed; again: nothing is")

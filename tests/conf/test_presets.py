@@ -165,7 +165,7 @@ def test_replayed_tables_have_a_budget_of_their_own_and_a_network_the_papers():
     assert composed("workload=onnx", "workload.path=a.onnx").workload.path == "a.onnx"
     replayed = composed("hardware=replay", "workload=tables", "model=gga")
     wanted = {"trials": 256, "tuning_set": 16, "final": 48, "rounds": 5, "initial_set": 4096}
-    assert replayed.budget == {**wanted, "batch": 64, "seconds": None}
+    assert replayed.budget == {**wanted, "batch": 64, "seconds": None, "stop_gain": None}
     assert replayed.history.max_trials == 20000
     asked = composed("hardware=replay", "workload=tables", "budget=default")
     assert asked.budget == live.budget

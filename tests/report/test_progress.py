@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from dgtl.report.plan import LINE_S
 from dgtl.report.progress import Planned, Progress, duration
 from dgtl.tables.read import read_tables
 
@@ -251,20 +252,162 @@ def test_display_fits_eighty_columns():
     assert "1:08:00 h elapsed, 2:13:12 h left" in out.getvalue()
 
 
+def took(seconds: float, latency_s: float | None = 1e-3):
+    """A trial that cost so much of the search."""
+    return toys.trial(TASK, "a", latency_s, wall_s=seconds, model_s=0.0)
+
+
 @pytest.mark.parametrize("terminal", [False, True])
-def test_limited_time_is_what_is_shown_as_left(terminal):
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_limited_time_is_what_is_shown_as_left(terminal, interleaved):
     progress, out, clock = progress_to(terminal)
     with progress:
         progress.stage("tune")
-        progress.plan([Planned("dense 8->16", 1000), Planned("dense 8->32", 1000)])
-        progress.task(1, seconds=30.0)
+        plan = [Planned("dense 8->16", 1000), Planned("dense 8->32", 1000)]
+        progress.plan(plan, interleaved=interleaved, seconds=60.0)
+        assert progress.left_s is None
+        progress.task(1)
         assert progress.left_s == 60.0
         clock.now_s += 10
-        progress.trial(OK, 12.0)
         assert progress.left_s == 50.0
+        progress.trial(took(10.0), 12.0)
+        assert progress.left_s == 50.0
+        progress.trial(took(30.0), 12.0)  # simulated: no clock has moved
+        assert progress.left_s == 20.0
+        progress.task(2)
         clock.now_s += 100  # a batch that is at work goes on
-        assert progress.left_s == 30.0
-        progress.task(2, seconds=0.0)
         assert progress.left_s == 0.0
-        progress.trial(OK, 12.0)
-    assert "1000" not in out.getvalue()
+        progress.trial(took(100.0), 12.0)
+        assert progress.left_s == 0.0
+    assert interleaved or "1000" not in out.getvalue()
+
+
+def test_steps_of_one_task_are_no_new_tasks():
+    progress, out, _ = progress_to()
+    with progress:
+        progress.plan([Planned("one", 4), Planned("two", 4)])
+        for index in (1, 1, 2, 2):
+            progress.task(index)
+            progress.trial(OK, 1.0)
+            progress.trial(OK, 1.0)
+    assert out.getvalue().splitlines() == [
+        "task 1/2 one: at most 4 trials",
+        "task 1/2 one: 4/4 trials, best 1.0 GFLOPS",
+        "task 2/2 two: at most 4 trials, 0.0 s left",
+        "task 2/2 two: 4/4 trials, best 1.0 GFLOPS",
+    ]
+
+
+LAYERS = [
+    Planned("conv 3x3 64->64 56x56 s1", 640, weight=4, flops=1e9),
+    Planned("dense 512->1000", 640, weight=1, flops=1e6),
+]
+
+
+def test_interleaved_steps_are_told_as_one_search():
+    progress, out, clock = progress_to()
+    with progress:
+        progress.stage("tune")
+        progress.plan(LAYERS, interleaved=True, trials=1280)
+        for index, latency_s in ((1, 4e-3), (2, 1e-3), (1, 2e-3), (2, None)):
+            progress.task(index)
+            clock.now_s += 8
+            progress.trial(took(8.0, latency_s), None if latency_s is None else 1.0)
+        progress.task(1)
+    assert out.getvalue().splitlines() == [
+        "tune ...",
+        "0 trials of at most 1280, 0 of 2 layers tried, now conv 3x3 64->64 56x56 s1 "
+        "(first trials)",
+        # 4 x 4 + 1 ms; of 1278 trials each took 8 s
+        "2 trials of at most 1280, layers 17.0 ms, now conv 3x3 64->64 56x56 s1 "
+        "(1 trials, best 250.0 GFLOPS), 2:50:24 h left",
+        "4 trials of at most 1280, 1 failed, layers 9.000 ms, now conv 3x3 64->64 56x56 s1 "
+        "(2 trials, best 500.0 GFLOPS), 2:50:08 h left",
+        "4 trials of at most 1280, 1 failed, layers 9.000 ms",
+        "tune: done in 32.0 s",
+    ]
+
+
+@given(steps=st.lists(st.tuples(st.integers(1, 2), st.floats(0.0, 30.0)), max_size=60))
+def test_plain_lines_about_interleaved_steps_are_at_most_one_in_ten_seconds(steps):
+    progress, out, clock = progress_to()
+    with progress:
+        progress.plan(LAYERS, interleaved=True)
+        for index, seconds in steps:
+            progress.task(index)
+            clock.now_s += seconds
+            progress.trial(took(seconds), 1.0)
+    spent_s = sum(seconds for _, seconds in steps)
+    assert len(out.getvalue().splitlines()) <= 2 + spent_s / LINE_S
+
+
+def test_without_a_step_of_each_layer_there_is_no_ground_for_the_time_of_interleaved_ones():
+    progress, _, clock = progress_to()
+    progress.plan(LAYERS, interleaved=True, trials=10)
+    progress.task(1)
+    clock.now_s += 5
+    progress.trial(took(5.0), 1.0)
+    assert progress.left_s is None
+    progress.task(2)
+    clock.now_s += 7
+    progress.trial(took(7.0), 1.0)
+    assert progress.left_s == pytest.approx(6 * 8)
+    clock.now_s += 2
+    assert progress.left_s == pytest.approx(6 * 8 - 2)
+
+
+def test_what_an_earlier_run_tried_counts_in_a_search_that_goes_on():
+    progress, out, _ = progress_to()
+    tasks = [toys.dense(), toys.conv2d()]
+    before = [toys.trial(task, "a", 2e-3) for task in tasks]
+    known = [toys.trial(tasks[1], "b", 1e-3)]
+    plan = [
+        Planned.of(tasks[0], "one", 8, before[:1]),
+        Planned.of(tasks[1], "two", 8, before[1:], known),
+    ]
+    with progress:
+        progress.plan(plan, interleaved=True, trials=16)
+        progress.task(1)
+    assert "2 trials of at most 16, layers 3.000 ms, now one (1 trials" in out.getvalue()
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_a_search_that_may_end_earlier_has_at_most_so_much_time_left(interleaved):
+    progress, out, _ = progress_to()
+    progress.plan(LAYERS, interleaved=interleaved, seconds=90.0, ends_early=True)
+    progress.task(1)
+    assert "at most 1:30 min left" in out.getvalue()
+
+
+def test_layers_of_which_nothing_ran_are_counted():
+    progress, out, _ = progress_to()
+    with progress:
+        progress.plan(LAYERS, interleaved=True, trials=2)
+        for index, latency_s in ((1, 1e-3), (2, None)):
+            progress.task(index)
+            progress.trial(took(1.0, latency_s), None)
+    assert out.getvalue().splitlines()[-1] == ("2 trials of at most 2, 1 failed, 1 of 2 layers ran")
+
+
+def test_display_of_interleaved_steps_fits_eighty_columns():
+    progress, out, clock = progress_to(terminal=True)
+    progress.stage("tune")
+    name = "depthwise 3x3 1024 112x112 s2 batch 128 #2"
+    plan = [Planned(name, 10000, flops=1e10), Planned("other", 10000)]
+    progress.plan(plan, interleaved=True, seconds=100000.0, ends_early=True)
+    progress.task(2)
+    progress.trial(took(1.0, 1.0), 1.0)
+    progress.task(1)
+    clock.now_s += 4000
+    for latency_s in (8.1e-3, None):
+        progress.trial(took(2000.0, latency_s), None)
+    out.seek(0)
+    out.truncate()
+    Console(file=out, width=80, color_system=None).print(progress._render())
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[0] == "tune  1:06:40 h elapsed, at most 26:39:59 h left"
+    assert lines[1] == f"now {name}"
+    assert lines[2].startswith("this task")
+    assert lines[2].endswith("2 trials  best 1234.6 GFLOPS")
+    assert lines[3].startswith("all tasks")
+    assert lines[3].endswith("3/20000 trials  layers 1008.1 ms  1 failed")

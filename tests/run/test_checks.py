@@ -22,8 +22,19 @@ WRONG = {
     "seed=true": "seed=True: must be a whole number",
     "~seed": "seed=None: must be a whole number",
     "deploy=3": "deploy=3: holds settings, such as deploy.NAME=",
-    "budget.trials=many": "budget.trials=many: must be a whole number, at least 1",
-    "budget.trials=0": "budget.trials=0: must be a whole number, at least 1",
+    "budget.trials=many": "budget.trials=many: must be a whole number, at least 0",
+    "budget.trials=-1": "budget.trials=-1: must be a whole number, at least 0",
+    "budget.seconds=0": "budget.seconds=0: must be a positive number",
+    "budget.seconds=-3": "budget.seconds=-3: must be a positive number",
+    "budget.stop_gain=0": "budget.stop_gain=0: must be a positive number",
+    "budget.stop_gain=-0.1": "budget.stop_gain=-0.1: must be a positive number",
+    "budget.final=null": "budget.final=None: must be a whole number, at least 0",
+    "scheduler=foo": "scheduler=foo: choose of even, gradient, expected",
+    "model=random budget.tuning_set=0 budget.rounds=0": "budget.trials is missing, and model=random",
+    "scheduler=even budget.stop_gain=0.01": "budget.stop_gain=0.01: scheduler=even does not know",
+    "model=gga budget.stop_gain=0.01": "budget.stop_gain=0.01: scheduler=gradient does not know",
+    "measure=folder scheduler=expected": "scheduler=expected: would need a visit to the device for",
+    "measure=folder budget.seconds=9": "budget.seconds=9: only where this CPU is tuned for",
     "budget.batch=2.5": "budget.batch=2.5: must be a whole number",
     "budget.tuning_set=many": "budget.tuning_set=many: must be a whole number",
     "budget.rounds=-1": "budget.rounds=-1: must be a whole number",
@@ -76,7 +87,7 @@ def test_a_wrong_setting_is_told_in_one_line_and_nothing_is_written(wrong, tmp_p
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared
-        checked(tmp_path, wrong)
+        checked(tmp_path, *wrong.split())
     said = str(caught.value)
     assert said.startswith(WRONG[wrong])
     assert "\n" not in said
@@ -88,6 +99,20 @@ def test_a_wrong_setting_is_told_in_one_line_and_nothing_is_written(wrong, tmp_p
 def test_nothing_is_wrong_with_what_comes_with_the_program(settings, model, tmp_path):
     checked(tmp_path, *settings, f"model={model}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        "budget.stop_gain=0.01",
+        "measure=folder",
+        "measure=folder scheduler=even",
+        "hardware=replay workload=tables workload.network=resnet18 budget.seconds=9",
+        "hardware=replay workload=tables model=gga scheduler=expected budget.stop_gain=0.01",
+    ],
+)
+def test_budgets_that_can_be_kept_are_not_refused(right, tmp_path):
+    checked(tmp_path, *right.split())
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below"])

@@ -234,7 +234,7 @@ def test_a_run_that_fails_closes_its_tracking(table, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise RuntimeError("stop")
 
-    monkeypatch.setattr(replay, "tune", fail)
+    monkeypatch.setattr("dgtl.run.searched.search", fail)
     with pytest.raises(RuntimeError, match="stop"):
         run(table, tmp_path, "model=random", "tracking=offline")
     exits = [r.exit.exit_code for r in only_run(tmp_path) if r.HasField("exit")]
