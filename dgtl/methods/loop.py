@@ -110,6 +110,11 @@ class TaskSearch:
         """Seconds of search so far."""
         return sum(trial.search_s for trial in self.trials)
 
+    @property
+    def measured_s(self) -> float:
+        """Seconds of building and running so far: without the model's, which differ by machine."""
+        return sum(trial.wall_s for trial in self.trials)
+
     def take_recorded(self, n: int) -> None:
         """Takes the first ``n`` recorded trials for the whole search, where there are so many."""
         if not self.trials and len(self.recorded) >= n:

@@ -264,7 +264,7 @@ class Expected(_Greedy):
             saved_s = self._gradient.fall_s(task)
         else:
             saved_s = gain * self._trust(place) * task.best_s
-        step_s = task.spent_s / len(task.best_history_s)
+        step_s = task.measured_s / len(task.best_history_s)
         return task.problem.task.weight * saved_s / max(step_s, LEAST_S)
 
     def _trust(self, place: int) -> float:
@@ -278,7 +278,7 @@ class Expected(_Greedy):
     def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
         if self.budget.stop_gain is None:
             return False
-        ahead_s = SHARE_AHEAD * spent_s(tasks)
+        ahead_s = SHARE_AHEAD * sum(task.measured_s for task in tasks)
         ran = [task for task in tasks if math.isfinite(task.best_s)]
         return saving * ahead_s < self.budget.stop_gain * latency_s(ran)
 

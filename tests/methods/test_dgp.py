@@ -38,9 +38,8 @@ class Known(TunedDGP):
     def predict_mean(self, features):
         return self.means[np.asarray(features)[:, 0].astype(int)]
 
-    def averaged(self, trees, pooled_fraction):
-        self.trees, self.fraction = trees, pooled_fraction
-        return self
+    def corrected(self, trees, fraction):
+        return (self, trees, fraction)
 
     def joint(self, features, observed=None):
         self.observed.append(observed)
@@ -137,8 +136,8 @@ def test_more_candidates_are_seen_than_run_and_a_few_run_at_a_time_once_there_is
     "bad",
     [
         {"greedy_fraction": 1.5},
-        {"pooled_target_weight": -1.0},
-        {"pooled_fraction": 2.0},
+        {"correction_weight": -1.0},
+        {"correction_fraction": 2.0},
         {"covariance_scale": 2.0},
         {"update_every": -1},
     ],
@@ -159,14 +158,12 @@ class Learner(StackedDGP):
 
     width = 5
 
-    def adapt(self, features, gflops):
-        self.adapted = (features, gflops)
+    def adapt(self, features, gflops, like):
+        self.adapted = (features, gflops, like)
         return Known(np.zeros(1), np.eye(1))
 
-
-class Pooling(Known):
-    def averaged(self, trees, fraction):
-        return (self, trees, fraction)
+    def predict_mean(self, features):
+        return np.full(len(features), 2.0)
 
 
 @pytest.fixture
@@ -187,9 +184,9 @@ def test_the_source_is_learned_from_all_trials_with_their_task_and_layer(learned
     sources = landscape.sources(40)
     twice = [*sources, dataclasses.replace(sources[0], trials=sources[0].trials[:15])]
     method = DGP(network=DGPConfig(steps=7), stack=StackConfig(folds=3))
-    tuned = method.fit_source(twice, Path("a cache"), 11)
+    source = method.fit_source(twice, Path("a cache"), 11)
     features, gflops, owner = source_data(twice)
-    for found in (learned["data"], learned["model"].told[:2], method._source_trials):
+    for found in (learned["data"], learned["model"].told[:2]):
         np.testing.assert_array_equal(found[0], features)
         np.testing.assert_array_equal(found[1], gflops)
     how = learned["model"].told[2]
@@ -204,33 +201,50 @@ def test_the_source_is_learned_from_all_trials_with_their_task_and_layer(learned
         "seed": 11,
     }
     assert method.cached_training_s == 2.5
-    assert isinstance(tuned, TunedDGP)
-    assert [len(part) for part in learned["model"].adapted] == [0, 0]
-    assert learned["model"].adapted[0].shape == (0, 5)
+    assert source is learned["model"]
 
 
-def test_a_target_is_tuned_to_and_averaged_with_trees_of_all_trials(learned, monkeypatch) -> None:
-    pooled: list = []
-
-    def pool(*told, **seed):
-        pooled.append((*told, seed))
-        return "trees"
-
-    monkeypatch.setattr(XGBModel, "pooled", pool)
-    method = DGP(pooled_target_weight=3.0, pooled_fraction=0.25)
+def test_the_prior_of_a_target_knows_what_its_configurations_are_like(learned) -> None:
+    method = DGP()
+    assert method.prior(numbered()) is None
     method.source = method.fit_source(landscape.sources(40), Path("unused"), 0)
-    tuned = Pooling(np.zeros(1), np.eye(1))
-    monkeypatch.setattr(Learner, "adapt", lambda self, *trials: tuned)
-    x, gflops = numbered(4), np.arange(1.0, 5.0)
-    assert method.adapt(x, gflops, 9) == (tuned, "trees", 0.25)
-    ((trees, sources, target, weight, seed),) = pooled
-    assert trees is method.stack.trees
-    assert sources is method._source_trials
-    assert target[0] is x
-    assert target[1] is gflops
-    assert (weight, seed) == (3.0, {"seed": 9})
-    method.pooled_target_weight = 0.0
-    assert method.adapt(x, gflops, 9) is tuned
+    assert isinstance(method.prior(numbered()), Known)
+    features, gflops, like = learned["model"].adapted
+    assert (len(features), len(gflops)) == (0, 0)
+    np.testing.assert_array_equal(like, numbered())
+
+
+def test_a_target_is_tuned_to_and_its_source_corrected(learned, monkeypatch) -> None:
+    """By trees on multiples of what the source expects, of some source trials and the target's."""
+    told: dict = {}
+
+    def fit(self, features, gflops, *, seed, weights):
+        told.update(config=self.config, features=features, gflops=gflops, seed=seed, w=weights)
+
+    monkeypatch.setattr(XGBModel, "fit", fit)
+    monkeypatch.setattr(dgp, "ANCHORS", 30)
+    method = DGP(correction_weight=3.0, correction_fraction=0.25)
+    sources = landscape.sources(40)
+    method.source = method.fit_source(sources, Path("unused"), 0)
+    prior = Known(np.zeros(1), np.eye(1))
+    tuned = Known(np.zeros(1), np.eye(1))
+    x = source_data(sources)[0][:4]
+    gflops = np.arange(1.0, 5.0)
+    monkeypatch.setattr(Known, "adapt", lambda self, *trials: tuned)
+    found, trees, fraction = method.adapt(prior, x, gflops, 9)
+    assert (found, fraction) == (tuned, 0.25)
+    assert isinstance(trees, XGBModel)
+    assert told["config"] is dgp.CORRECTION
+    assert told["seed"] == 9
+    np.testing.assert_array_equal(told["w"], [1.0] * 30 + [3.0] * 4)
+    np.testing.assert_array_equal(told["features"][30:], x)
+    np.testing.assert_allclose(told["gflops"][30:], gflops / 4.0)
+    every, throughput, _ = source_data(sources)
+    of = {row.tobytes(): y for row, y in zip(every, throughput, strict=True)}
+    anchors = [of[row.tobytes()] / 4.0 for row in told["features"][:30]]
+    np.testing.assert_allclose(told["gflops"][:30], anchors)
+    method.correction_weight = 0.0
+    assert method.adapt(prior, x, gflops, 9) is tuned
 
 
 @pytest.mark.parametrize("make", [DGP, PaperDGP])
@@ -238,7 +252,7 @@ def test_without_a_source_the_network_learns_from_the_target_alone(make, monkeyp
     told: list = []
     monkeypatch.setattr(DeepGP, "of_target", lambda *a, **k: told.append((*a, k)) or "alone")
     method, x, gflops = make(), numbered(4), np.ones(4)
-    assert method.adapt(x, gflops, 3) == "alone"
+    assert method.adapt(None, x, gflops, 3) == "alone"
     assert told == [(method.network, x, gflops, {"seed": 3})]
 
 
@@ -265,7 +279,7 @@ def test_the_papers_source_is_a_deep_gp_that_is_tuned_by_its_map(monkeypatch) ->
     assert asked["cache"] == Path("a cache")
     assert method.cached_training_s == 1.5
     x, ran = numbered(3), np.ones(3)
-    assert method.adapt(x, ran, 5) == (method.source, x, ran, method.map, 5)
+    assert method.adapt(method.source, x, ran, 5) == (method.source, x, ran, method.map, 5)
 
 
 # --- where there is no choice -----------------------------------------------------------------
@@ -323,33 +337,37 @@ def test_what_q_ei_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told[1][4] is None
 
 
-def test_what_is_learned_further_is_in_the_trees_that_choose_the_tuning_set() -> None:
-    """A machine that is four times as fast as that of the sources."""
-    old = [toys.tuned(toys.dense(), toys.space_of(toys.dense()), 80, 0)]
-    task = toys.conv2d()
-    slow = toys.tuned(task, toys.space_of(task), 80, 1)
-    fast = dataclasses.replace(
-        slow,
-        trials=tuple(
-            t.replace(run_times_s=tuple(s / 4.0 for s in t.run_times_s)) for t in slow.trials
-        ),
-    )
-    features, gflops, _ = source_data([fast])
+class Flat(StackedDGP):
+    """Expects 4 GFLOPS of everything."""
+
+    def __init__(self) -> None:
+        pass
+
+    def predict_mean(self, features):
+        return np.full(len(features), 2.0)
+
+    def adapt(self, features, gflops, like):
+        return Known(np.zeros(1), np.eye(1))
+
+
+def test_what_is_learned_further_corrects_the_source_before_a_search_and_in_it() -> None:
+    sources = [toys.tuned(toys.dense(), toys.space_of(toys.dense()), 80, 0)]
+    features, gflops, _ = source_data(sources)
     method = DGP()
-    method.source = model = Known(np.zeros(1), np.eye(1))
-    method._source_trials = source_data(old)[:2]
-    method.learn_further([fast])
-    error = model.trees.predict_mean(features) - np.log2(gflops)
+    method.source = Flat()
+    method._anchors = features[:0], gflops[:0]
+    method.learn_further(sources)
+    _, trees, fraction = method.prior(features)
+    error = 2.0 + trees.predict_mean(features) - np.log2(gflops)
     assert np.abs(error).mean() < 0.5
-    assert model.fraction == method.pooled_fraction
-    assert len(method._source_trials[1]) == len(old[0].ok_trials) + len(fast.ok_trials)
+    assert fraction == method.correction_fraction
+    np.testing.assert_array_equal(method._anchors[0], features)
 
 
-@pytest.mark.parametrize("method", [DGP(), DGP(pooled_target_weight=0.0)])
+@pytest.mark.parametrize("method", [DGP(), DGP(correction_weight=0.0)])
 def test_without_a_source_or_trees_nothing_is_learned_further(method: DGP) -> None:
-    if method.pooled_target_weight == 0.0:
-        method.source = Known(np.zeros(1), np.eye(1))
-    before = method.source
+    if method.correction_weight == 0.0:
+        method.source = Flat()
     method.learn_further([toys.tuned(toys.dense(), toys.space_of(toys.dense()), 20, 0)])
-    assert method.source is before
-    assert len(method._source_trials[1]) == 0
+    assert method._further is None
+    assert len(method._anchors[1]) == 0

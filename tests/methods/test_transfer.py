@@ -45,7 +45,7 @@ class InSubbatches(Transfer):
     def fit_source(self, sources, cache, seed):
         return self.source
 
-    def adapt(self, features, gflops, seed):
+    def adapt(self, prior, features, gflops, seed):
         return self.source
 
     def subbatch_size(self, n: int) -> int:

@@ -13,7 +13,7 @@ import random_states
 
 from dgtl.models import stacked
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
-from dgtl.models.residual_gp.gp import ResidualGP, ResidualGPConfig, condition_gaussian
+from dgtl.models.residual_gp.gp import ResidualGP, ResidualGPConfig, condition_student
 from dgtl.models.stacked import StackConfig, StackedDGP
 from dgtl.models.xgb import XGBConfig, XGBModel
 
@@ -23,7 +23,8 @@ WIDTH = random_states.WIDTH - 1
 """The deep GP has one more: what the trees predict."""
 
 COLUMNS = np.array([0, 2])
-RESIDUAL = ResidualGP(COLUMNS, np.zeros(2), np.ones(2), np.array([1.0, 2.0]), 0.5, 0.2, 0.1)
+SHAPE = (0.5, 2.0, 7.0)
+RESIDUAL = ResidualGP(COLUMNS, np.zeros(2), np.ones(2), np.array([1.0, 2.0]), 0.5, 0.2, 0.1, *SHAPE)
 
 
 class Slope(XGBModel):
@@ -64,13 +65,14 @@ def test_the_mean_is_weighted_and_the_deep_gp_sees_what_the_trees_predict() -> N
     np.testing.assert_allclose(model.predict_mean(x), expected_mean(x))
     predicted = model.predict(x)
     np.testing.assert_array_equal(predicted.mean, model.predict_mean(x))
-    np.testing.assert_allclose(predicted.std, np.full(7, (0.5 + 0.2 + 0.1) ** 0.5))
+    scale = RESIDUAL.scale(predicted.mean.max() - predicted.mean)
+    np.testing.assert_allclose(predicted.std**2, 0.2 + scale**2 * (0.5 + 0.1))
     assert model.width == WIDTH
 
 
 def test_features_of_another_width_are_refused() -> None:
     model = put_together()
-    tuned = model.adapt(rows(3), np.ones(3))
+    tuned = model.adapt(rows(3), np.ones(3), rows(3))
     for predict in (model.predict_mean, tuned.predict, tuned.predict_mean, tuned.joint):
         with pytest.raises(ValueError, match=f"{WIDTH + 1} columns"):
             predict(np.zeros((2, WIDTH + 1)))
@@ -79,46 +81,52 @@ def test_features_of_another_width_are_refused() -> None:
 def test_tuning_conditions_the_residual_on_what_the_source_left() -> None:
     x, y, new = rows(6), np.linspace(1.0, 4.0, 6), rows(5, 1)
     model = put_together()
-    tuned = model.adapt(x, np.exp2(y))
-    residual = RESIDUAL.condition(x, y - expected_mean(x))
-    np.testing.assert_allclose(tuned.predict_mean(new), expected_mean(new) + residual.mean(new))
+    like = rows(40, 2)
+    tuned = model.adapt(x, np.exp2(y), like)
+    top = expected_mean(like).max()
+    residual = RESIDUAL.condition(x, y - expected_mean(x), top - expected_mean(x))
+    below = top - expected_mean(new)
+    expected = expected_mean(new) + residual.mean(new, below)
+    np.testing.assert_allclose(tuned.predict_mean(new), expected)
     predicted = tuned.predict(new)
     np.testing.assert_array_equal(predicted.mean, tuned.predict_mean(new))
-    np.testing.assert_allclose(predicted.std, np.sqrt(residual.variance(new) + RESIDUAL.noise))
+    np.testing.assert_allclose(predicted.std**2, residual.variance(new, below))
     with pytest.raises(ValueError, match="finite and positive"):
-        model.adapt(x, -np.exp2(y))
+        model.adapt(x, -np.exp2(y), like)
 
 
 def test_one_trial_is_enough_to_tune_and_none_leaves_the_source() -> None:
     x = rows(5, 1)
-    one = put_together().adapt(rows(1), np.array([64.0]))
+    one = put_together().adapt(rows(1), np.array([64.0]), x)
     assert not np.allclose(one.predict_mean(x), expected_mean(x))
-    none = put_together().adapt(np.empty((0, WIDTH)), np.empty(0))
+    none = put_together().adapt(np.empty((0, WIDTH)), np.empty(0), x)
     np.testing.assert_allclose(none.predict_mean(x), expected_mean(x))
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.75, 1.0])
-def test_pooled_trees_move_the_mean_by_their_fraction_and_nothing_else(fraction) -> None:
+def test_corrections_move_the_mean_by_their_fraction_and_nothing_else(fraction) -> None:
     x, new = rows(6), rows(5, 1)
-    tuned = put_together().adapt(x, np.full(6, 8.0))
-    pooled = tuned.averaged(Slope(3.0), fraction)
-    expected = (1.0 - fraction) * tuned.predict_mean(new) + fraction * 3.0 * new[:, 0]
-    np.testing.assert_allclose(pooled.predict_mean(new), expected)
-    np.testing.assert_allclose(pooled.joint(new)[0], expected)
-    np.testing.assert_array_equal(pooled.predict(new).std, tuned.predict(new).std)
-    np.testing.assert_array_equal(pooled.joint(new)[1], tuned.joint(new)[1])
+    tuned = put_together().adapt(x, np.full(6, 8.0), x)
+    corrected = tuned.corrected(Slope(3.0), fraction)
+    whole = expected_mean(new) + 3.0 * new[:, 0]
+    expected = (1.0 - fraction) * tuned.predict_mean(new) + fraction * whole
+    np.testing.assert_allclose(corrected.predict_mean(new), expected)
+    np.testing.assert_allclose(corrected.joint(new)[0], expected)
+    np.testing.assert_array_equal(corrected.predict(new).std, tuned.predict(new).std)
+    np.testing.assert_array_equal(corrected.joint(new)[1], tuned.joint(new)[1])
 
 
 def test_the_joint_distribution_is_conditioned_on_later_trials() -> None:
     """By the prior over all trials at once, written out."""
     known, later, new = rows(4), rows(3, 1), rows(5, 2)
     y = np.linspace(2.0, 3.0, 7)
-    tuned = put_together().adapt(known, np.exp2(y[:4]))
+    tuned = put_together().adapt(known, np.exp2(y[:4]), known)
     mean, covariance = tuned.joint(new, (later, np.exp2(y[4:])))
     x = np.concatenate([known, later, new])
-    scaled = RESIDUAL.scaled(x)
-    prior = RESIDUAL.covariance(scaled, scaled) + RESIDUAL.noise * np.eye(12)
-    expected = condition_gaussian(expected_mean(x), prior, y)
+    below = expected_mean(known).max() - expected_mean(x)
+    nothing = RESIDUAL.condition(x[:0], y[:0], y[:0])
+    _, prior = nothing.joint(x, below)
+    expected = condition_student(expected_mean(x), prior, y, RESIDUAL.freedom)
     np.testing.assert_allclose(mean, expected[0], atol=1e-4)
     np.testing.assert_allclose(covariance, expected[1], atol=1e-4)
     alone, spread = tuned.joint(new)
@@ -133,8 +141,9 @@ def test_what_is_learned_where(monkeypatch: pytest.MonkeyPatch) -> None:
     def fit(self, features, gflops, *, seed):
         told["deep"] = (self.config, features, gflops, seed)
 
-    def fit_residual(features, residuals, task, config, seed):
+    def fit_residual(features, residuals, below, task, config, seed):
         told["residual"] = (features, residuals, task, config, seed.spawn_key)
+        told["below"] = below
         return RESIDUAL
 
     learning = SimpleNamespace(fit_residual_gp=fit_residual)
@@ -164,6 +173,8 @@ def test_what_is_learned_where(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told["residual"][3] is STACK.residual
     assert told["residual"][4] == three.spawn_key
     assert model.residual is RESIDUAL
+    best = np.array([unseen[task == own].max() for own in task])
+    np.testing.assert_array_equal(told["below"], best - unseen)
 
 
 def test_too_few_rows_of_sources_are_refused() -> None:
