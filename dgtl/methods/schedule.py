@@ -39,7 +39,12 @@ class Scheduler(abc.ABC):
 
     Args:
         budget: of the search.
+
+    Attributes:
+        name: that ``scheduler=`` has.
     """
+
+    name: str
 
     def __init__(self, budget: Budget):
         self.budget = budget
@@ -104,6 +109,8 @@ class Even(Scheduler):
 
     Where seconds are limited, each has an equal share of what is left, the costliest first.
     """
+
+    name = "even"
 
     def __init__(self, budget: Budget):
         super().__init__(budget)
@@ -189,6 +196,8 @@ class Gradient(_Greedy):
         window: steps.
     """
 
+    name = "gradient"
+
     def __init__(self, budget: Budget, alpha: float = 0.2, window: int = 3):
         super().__init__(budget)
         self._alpha, self._window = alpha, window
@@ -214,6 +223,8 @@ class Expected(_Greedy):
     expectations came true so far in this network, and the seconds that a step of this task took so
     far in the mean. Where a tuner does not say, `Gradient` does.
     """
+
+    name = "expected"
 
     def __init__(self, budget: Budget):
         super().__init__(budget)
@@ -257,9 +268,5 @@ class Expected(_Greedy):
         return saving * ahead_s < self.budget.stop_gain * latency_s(tasks)
 
 
-SCHEDULERS: dict[str, type[Scheduler]] = {
-    "even": Even,
-    "gradient": Gradient,
-    "expected": Expected,
-}
-"""By the names that ``scheduler=`` has."""
+SCHEDULERS: dict[str, type[Scheduler]] = {one.name: one for one in (Even, Gradient, Expected)}
+"""By their names."""
