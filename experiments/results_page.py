@@ -42,6 +42,13 @@ COMPARE_NOTE = (
     "1650: the network) that it searches."
 )
 
+NETWORKS = {
+    "network": "Recorded networks, Intel Xeon",
+    "epyc/network": "Recorded networks, AMD EPYC",
+    "gtx1650/network": "Recorded networks, GTX 1650",
+}
+"""Results of `experiments.network`; a section for each that is there."""
+
 CAMPAIGNS = {
     "table1": "Table 1, AMD EPYC, four cores",
     "xeon/table1": "Table 1, Intel Xeon, four cores",
@@ -111,6 +118,9 @@ def page(results: Path) -> str:
     parts = [HEAD.strip(), f"## Methods on recorded tables\n\n{COMPARE_NOTE}"]
     for name, title in COMPARISONS.items():
         parts.append(_section(results, name, title, comparison(results / f"{name}.csv")))
+    if there := [name for name in NETWORKS if (results / f"{name}.md").exists()]:
+        parts.append("## Recorded networks searched as one")
+        parts += [_said(results, name, NETWORKS[name]) for name in there]
     parts.append(f"## The paper's table\n\n{CAMPAIGN_NOTE}")
     for name, title in CAMPAIGNS.items():
         parts.append(_section(results, name, title, campaign(results / f"{name}.csv")))
@@ -119,9 +129,12 @@ def page(results: Path) -> str:
         "tuning_set": "The model's tuning set against a random one, GTX 1650",
         "rmse": "Prediction of new layers without a trial",
     }.items():
-        text = (results / f"{name}.md").read_text()
-        parts.append(_section(results, name, title, verbatim(text)))
+        parts.append(_said(results, name, title))
     return "\n\n".join(parts) + "\n"
+
+
+def _said(results: Path, name: str, title: str) -> str:
+    return _section(results, name, title, verbatim((results / f"{name}.md").read_text()))
 
 
 def _section(results: Path, name: str, title: str, table: str) -> str:

@@ -223,6 +223,16 @@ def usable(
     return [one for one in same if one.task.shape_key not in excluded]
 
 
+def trials_in_order(path: Path) -> list[Trial]:
+    """The trials of a file as its lines have them: over all tasks, in the order of measurement.
+
+    Raises:
+        HistoryError: there is no such file, or a line is damaged.
+    """
+    records = [record for _, record in _read_lines(path)]
+    return [Trial.from_json(record) for record in records if record["type"] == "trial"]
+
+
 def subset(sources: Sequence[SourceTask], n: int, seed: int) -> list[SourceTask]:
     """A random ``n`` of all trials, and the tasks that still have any."""
     owner = np.repeat(np.arange(len(sources)), [len(s.trials) for s in sources])

@@ -44,10 +44,12 @@ class Scheduler(abc.ABC):
         budget: of the search.
 
     Attributes:
+        name: that ``scheduler=`` has.
         interleaves: whether steps of all tasks come in turns; else one task after another.
         stops: whether `Budget.stop_gain` is for it.
     """
 
+    name: str
     interleaves = True
     stops = False
 
@@ -115,6 +117,7 @@ class Even(Scheduler):
     Where seconds are limited, each has an equal share of what is left, the costliest first.
     """
 
+    name = "even"
     interleaves = False
 
     def __init__(self, budget: Budget):
@@ -201,6 +204,8 @@ class Gradient(_Greedy):
         window: steps.
     """
 
+    name = "gradient"
+
     def __init__(self, budget: Budget, alpha: float = 0.2, window: int = 3):
         super().__init__(budget)
         self._alpha, self._window = alpha, window
@@ -227,6 +232,7 @@ class Expected(_Greedy):
     far in the mean. Where a tuner does not say, `Gradient` does.
     """
 
+    name = "expected"
     stops = True
 
     def __init__(self, budget: Budget):
@@ -283,9 +289,5 @@ class Expected(_Greedy):
         return saving * ahead_s < self.budget.stop_gain * latency_s(ran)
 
 
-SCHEDULERS: dict[str, type[Scheduler]] = {
-    "even": Even,
-    "gradient": Gradient,
-    "expected": Expected,
-}
-"""By the names that ``scheduler=`` has."""
+SCHEDULERS: dict[str, type[Scheduler]] = {one.name: one for one in (Even, Gradient, Expected)}
+"""By their names."""

@@ -5,7 +5,8 @@ Equal hashes, equal trials from the same seed on the same problem. It is over
 - the code that decides trials: the module of the method and what it imports, of the rooms in
   `DECIDING`, imports within functions included; and what every method is given (`GIVEN`). Comments,
   docstrings, formatting, imports for type checkers and the places of files do not count;
-- the settings: the resolved ``model`` section of the configuration;
+- the settings: the resolved ``model`` section of the configuration, and the scheduler where one was
+  named that is not the method's own;
 - major and minor versions of the packages in `PACKAGES` that this code imports.
 
 What is learned from, how many trials there are and how they are measured is no part of the model.
@@ -38,6 +39,7 @@ GIVEN = (
     "dgtl.core.space",
     "dgtl.features.problem",
     "dgtl.methods.loop",
+    "dgtl.methods.schedule",
 )
 """What a method is handed or run by, whether it imports it or not."""
 
@@ -57,12 +59,18 @@ PACKAGES = {
 DIGITS = 8
 
 
-def model_hash(settings: Mapping[str, Any] | None, program: Program | None = None) -> str:
+def model_hash(
+    settings: Mapping[str, Any] | None,
+    program: Program | None = None,
+    *,
+    scheduler: str | None = None,
+) -> str:
     """Hash [8 hex digits] of a method, or `UNKNOWN`.
 
     Args:
         settings: the ``model`` section, resolved, ``_target_`` included.
         program: whose code; this one if None.
+        scheduler: that the run was given; None: the method's own.
     """
     program = this_program() if program is None else program
     if settings is None or program.module(settings.get("_target_", "")) is None:
@@ -70,7 +78,10 @@ def model_hash(settings: Mapping[str, Any] | None, program: Program | None = Non
     targets = frozenset(filter(None, map(program.module, _targets(settings))))
     code, packages = program.code(targets)
     versions = {package: _version(PACKAGES[package]) for package in packages}
-    text = json.dumps([code, _placeless(settings), versions], sort_keys=True)
+    decided: list[Any] = [code, _placeless(settings), versions]
+    if scheduler not in (None, program.scheduler_of(str(settings["_target_"]))):
+        decided.append(scheduler)
+    text = json.dumps(decided, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
@@ -118,6 +129,27 @@ class Program:
         hashes = {_digest(tree.text(self._local)) for tree in trees if tree.body}
         packages = {package for tree in trees for package in tree.packages}
         return sorted(hashes), sorted(packages)
+
+    def scheduler_of(self, dotted: str) -> str | None:
+        """What a class, or else the first of its bases that does, sets as its ``scheduler``."""
+        module = self.module(dotted)
+        if module is None:
+            return None
+        imports = self._tree(module).imports
+        imported = {here: f"{source}.{name}" for source, name, here in imports}
+        for node in ast.parse(self.modules[module].read_text(encoding="utf-8")).body:
+            if not isinstance(node, ast.ClassDef) or f"{module}.{node.name}" != dotted:
+                continue
+            for line in node.body:
+                if not isinstance(line, ast.Assign | ast.AnnAssign) or line.value is None:
+                    continue
+                names = line.targets if isinstance(line, ast.Assign) else [line.target]
+                if "scheduler" in map(ast.unparse, names):
+                    return str(ast.literal_eval(line.value))
+            bases = [ast.unparse(base) for base in node.bases]
+            found = (self.scheduler_of(imported.get(b, f"{module}.{b}")) for b in bases)
+            return next(filter(None, found), None)
+        return None
 
     def _tree(self, name: str) -> _Tree:
         if name not in self._trees:

@@ -64,7 +64,7 @@ class Origin:
     def now(cls, command: str, model: str, config: dict[str, Any]) -> Origin:
         """Of a run that begins now."""
         date = datetime.now(UTC).isoformat(timespec="seconds")
-        made_by = (model_hash(config.get("model")),)
+        made_by = (model_hash(config.get("model"), scheduler=config.get("scheduler")),)
         return cls(command, model, revision(), date, config, fingerprint(config), made_by)
 
     def begin(self, folder: Path, *, fresh: bool) -> None:

@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from dgtl.core.records import Trial
     from dgtl.methods.base import Method
-    from dgtl.methods.loop import Budget
     from dgtl.run.start import RunContext
 
 OUTSIDE = ("pool", "nearest", "refuse")
@@ -96,7 +95,7 @@ def run(cfg: DictConfig, folder: Path) -> Summary:
         )
         summary.write(folder / "summary.json")
         outside = _outside(searched.results, read)
-        _write_replay(folder, config, context.budget, folds, read, outside)
+        _write_replay(folder, context, folds, read, outside)
         done = Run.read(folder)
         write_report(done)
         context.tracker.end(done)
@@ -241,13 +240,9 @@ class _Search:
 
 
 def _write_replay(
-    folder: Path,
-    config: dict[str, Any],
-    budget: Budget,
-    folds: list[Fold],
-    read: Tables,
-    outside: int,
+    folder: Path, context: RunContext, folds: list[Fold], read: Tables, outside: int
 ) -> None:
+    config, budget = context.config, context.budget
     report = {
         "tables": config["hardware"]["tables"],
         "hardware": read.tables[0].task.hardware.name,
@@ -255,6 +250,9 @@ def _write_replay(
         "outside": config["hardware"]["outside"],
         "asked_outside": outside,
         "trials": budget.trials,
+        "seconds": budget.seconds,
+        "network": config["workload"]["network"],
+        "scheduler": context.scheduler.name,
         "leave_out": config["workload"]["leave_out"],
         "folds": {fold.name: [table.task.key for table in fold.targets] for fold in folds},
         "small": [table.task.key for table in read.small],

@@ -16,6 +16,7 @@ from dgtl.tables.read import read_tables
 from experiments.shared.models import overrides_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -136,10 +137,16 @@ class Run:
 
 
 def read_runs(*folders: Path) -> dict[str, list[Run]]:
-    """All finished runs below folders, by the name of their method.
+    """All finished runs below folders, by the name of their method, see `by_name`.
 
-    Runs of one method with different settings are different methods: what not all runs have set
-    is part of the name.
+    Raises:
+        ValueError: no runs, or runs of different tables.
+    """
+    return by_name(finished_runs(*folders), lambda run: run.summary.model)
+
+
+def finished_runs(*folders: Path) -> list[Run]:
+    """All finished runs below folders.
 
     Raises:
         ValueError: no runs, or runs of different tables.
@@ -158,10 +165,19 @@ def read_runs(*folders: Path) -> dict[str, list[Run]]:
                 f"the runs in {where} differ in {name} ({', '.join(sorted(values))}): compare "
                 "them one by one, giving the folder"
             )
+    return runs
+
+
+def by_name(runs: Sequence[Run], method: Callable[[Run], str]) -> dict[str, list[Run]]:
+    """Runs by the names of their methods.
+
+    Runs of one method with different settings are different methods: what not all runs have set
+    is part of the name.
+    """
     common = set.intersection(*(set(run.overrides) for run in runs))
     methods: dict[str, list[Run]] = {}
     for run in runs:
-        name = " ".join([run.summary.model, *(o for o in run.overrides if o not in common)])
+        name = " ".join([method(run), *(o for o in run.overrides if o not in common)])
         methods.setdefault(name, []).append(run)
     return methods
 

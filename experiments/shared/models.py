@@ -33,11 +33,13 @@ class Model:
         settings: the ``model`` section of its configuration; None where it was not kept.
         overrides: what run.py was given that may decide it; None where the settings stand for
             themselves, as the model was not made by run.py.
+        scheduler: that the run was given; None: the method's own.
     """
 
     hash: str = UNKNOWN
     settings: dict[str, Any] | None = None
     overrides: tuple[str, ...] | None = None
+    scheduler: str | None = None
 
 
 Models = dict[str, list[Model]]
@@ -51,9 +53,10 @@ def models_of(folders: Iterable[Path]) -> list[Model]:
         origin = Origin.read(folder)
         given = overrides_of(folder)
         overrides = None if given is None else tuple(filter(_may_decide, given))
-        settings = None if origin is None else origin.config.get("model")
+        config = {} if origin is None else origin.config
         hashes = (UNKNOWN,) if origin is None else origin.model_hashes
-        found += [Model(one, settings, overrides) for one in hashes]
+        made_by = (config.get("model"), overrides, config.get("scheduler"))
+        found += [Model(one, *made_by) for one in hashes]
     return [model for place, model in enumerate(found) if model not in found[:place]]
 
 

@@ -72,7 +72,7 @@ def todays(model: Model) -> str:
     With the same overrides, whatever the configuration now says of the rest.
     """
     if model.overrides is None:
-        return model_hash(model.settings)
+        return model_hash(model.settings, scheduler=model.scheduler)
     return _composed(model.overrides)
 
 
@@ -80,8 +80,8 @@ def todays(model: Model) -> str:
 def _composed(overrides: tuple[str, ...]) -> str:
     try:
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            section = compose("config", list(overrides)).model
-        settings: Any = OmegaConf.to_container(section, resolve=True)
+            cfg = compose("config", list(overrides))
+        settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
     except (HydraException, OmegaConfBaseException):
         return UNKNOWN
-    return model_hash(settings)
+    return model_hash(settings, scheduler=cfg.scheduler)

@@ -100,9 +100,10 @@ def tiny(word: str, job: Job, tables: Path) -> DictConfig:
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory) -> Path:
-    """Two layers of VGG-16 and two that no network has, of a made-up machine."""
-    layers = [toys.conv2d(s, i, o, k, t) for i, o, k, t, s in tuple(NETWORKS["vgg16"])[:2]]
-    layers += [toys.dense(), toys.dense(8, 32, 8)]
+    """Two layers of VGG-16, one of MobileNet-v1 and one that no network has, of a toy machine."""
+    shapes = [*tuple(NETWORKS["vgg16"])[:2], next(iter(NETWORKS["mobilenet_v1"]))]
+    layers = [toys.conv2d(s, i, o, k, t) for i, o, k, t, s in shapes]
+    layers.append(toys.dense())
     path = tmp_path_factory.mktemp("tables") / "toys.jsonl"
     write(path, [toys.tuned(t, toys.space_of(t), N_ROWS, seed) for seed, t in enumerate(layers)])
     return path
@@ -183,7 +184,7 @@ def test_a_preset_runs_on_toy_tables(word, tables, tmp_path, monkeypatch):
         monkeypatch.setattr(replay, "write_report", lambda run: None)
     job = jobs(word)[0 if word in DEEP else -1]
     summary = replay.run(tiny(word, job, tables), tmp_path)
-    searched = 1 if word in DEEP else 2 if "table1" in word else 4
+    searched = 1 if word in (*DEEP, "experiment=network") else 3 if "table1" in word else 4
     assert summary.trials == 4 * searched
     assert (tmp_path / "summary.json").exists()
     assert (tmp_path / "report.html").exists() == (word not in DEEP)

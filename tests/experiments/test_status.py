@@ -119,6 +119,17 @@ def test_a_run_tells_its_model_and_what_may_decide_it(tmp_path):
     assert models_of([tmp_path]) == [Model()]
 
 
+def test_a_scheduler_that_is_not_the_methods_own_is_of_another_model(tmp_path):
+    told = {"none": [], "own": ["scheduler=gradient"], "other": ["scheduler=even"]}
+    none, own, other = (
+        models_of([ran(tmp_path / name, "model=random", *words)])[0] for name, words in told.items()
+    )
+    assert none.hash == own.hash != other.hash
+    assert state([none]) == state([own]) == state([other]) == "today"
+    assert state([dataclasses.replace(other, overrides=None)]) == "today"
+    assert state([dataclasses.replace(other, overrides=None, scheduler=None)]) == "older"
+
+
 def test_runs_of_one_method_that_differ_are_told_apart(tmp_path):
     folders = [ran(tmp_path / name, "model=gga", f"model.elites={name}") for name in "34"]
     models = models_of(folders)
@@ -141,7 +152,7 @@ def test_a_comparison_keeps_the_models_of_its_runs(tmp_path):
     kept = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert kept["seeds"] == [0, 1]
     assert kept["methods"]["random"] == [
-        {"hash": TODAY.hash, "settings": RANDOM, "overrides": None}
+        {"hash": TODAY.hash, "settings": RANDOM, "overrides": None, "scheduler": None}
     ]
     assert [row["state"] for row in rows(tmp_path / "out")] == ["unknown", "today"]
 

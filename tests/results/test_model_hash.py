@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import toys
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from dgtl.core.history import SourceTask, TrialLog
 from dgtl.results import model_hash as hashing
@@ -141,6 +143,24 @@ def test_files_may_move(before, tmp_path):
 def test_settings_are_part_of_it(change, same, before, tmp_path):
     program = written(tmp_path / "after")
     assert (model_hash({**DEEP, **change}, program) == before[0]) == same
+
+
+def test_a_scheduler_is_part_of_it_unless_it_is_the_methods_own(tmp_path):
+    own = f"{FILES['dgtl/methods/deep.py']}    scheduler = 'expected'\n"
+    paper = "from dgtl.methods.deep import Deep as Base\n\n\nclass Paper(Base):\n    layers = 1\n"
+    program = written(tmp_path, **{"dgtl/methods/deep.py": own, "dgtl/methods/paper.py": paper})
+    for settings in (DEEP, {"_target_": "dgtl.methods.paper.Paper"}):
+        kept = model_hash(settings, program)
+        assert model_hash(settings, program, scheduler="expected") == kept
+        assert model_hash(settings, program, scheduler="even") != kept
+    assert model_hash(FLOOR, program, scheduler="even") != model_hash(FLOOR, program)
+    assert model_hash({"_target_": "their.own.Method"}, scheduler="even") == UNKNOWN
+
+
+def test_every_method_has_the_scheduler_that_is_read_from_its_source():
+    for path in sorted((ROOT / "conf" / "model").glob("*.yaml")):
+        target = OmegaConf.load(path)._target_
+        assert this_program().scheduler_of(target) == get_class(target).scheduler
 
 
 def test_classes_in_settings_are_code_that_decides(before, tmp_path):

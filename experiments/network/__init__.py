@@ -1,0 +1,1 @@
+"""Methods and schedulers on recorded networks, searched as one: `python -m experiments.network`."""
