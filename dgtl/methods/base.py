@@ -76,6 +76,19 @@ class KnowingTuner(Tuner, Protocol):
         ...
 
 
+@runtime_checkable
+class ChoosingMethod(Protocol):
+    """A method that can say what is fastest of a task of which nothing is measured."""
+
+    def choices(self, problem: Problem, seed: np.random.SeedSequence, n: int) -> list[str]:
+        """Keys of at most ``n`` configurations that it expects to be fastest, best first.
+
+        Raises:
+            ValueError: there was nothing to learn from.
+        """
+        ...
+
+
 class Method(abc.ABC):
     """A way to tune, as named by ``model=``.
 

@@ -162,6 +162,8 @@ class Transfer(Method):
 
     def remarks(self, trials: int) -> list[str]:
         """Says where a budget of ``trials`` and the plan differ."""
+        if trials == 0:
+            return ["budget.trials=0: the model chooses every layer's schedule, unmeasured"]
         plan = f"a tuning set of {self.tuning_set} and {self.rounds} x {self.final}"
         if trials < self.planned_trials:
             return [f"budget.trials={trials} ends before the plan does: {plan} trials"]
@@ -246,6 +248,15 @@ class Transfer(Method):
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)
 
+    def choices(self, problem: Problem, seed: np.random.SeedSequence, n: int) -> list[str]:
+        """The ``n`` best by the source model, annealed; see `ChoosingMethod`."""
+        if self.source is None:
+            raise ValueError(
+                "budget.trials=0: there are no trials to learn from, and so no model that could "
+                "choose: give budget.trials=N"
+            )
+        return problem.space.keys(TransferTuner(self, problem, seed).choices(n))
+
 
 class TransferTuner:
     """Stages 2 and 3 for one task: tuning set, then rounds of search with the tuned model.
@@ -292,6 +303,11 @@ class TransferTuner:
         tried = {trial.config for trial in trials}
         keys = self._problem.space.keys(self._initial_set)
         self._initial_set = self._initial_set[[key not in tried for key in keys]]
+
+    def choices(self, n: int) -> Configurations:
+        """What the source model, of which there must be one, expects to be fastest [<=n, K]."""
+        assert self._prior is not None, "only a source model chooses"
+        return self._annealed(self._prior, n, self._initial_set[:0])
 
     def expected_gain(self, n: int) -> float | None:
         """Fraction of the best latency that the next ``n`` trials are expected to save.
@@ -352,8 +368,7 @@ class TransferTuner:
 
     def _search(self) -> Round:
         """Stage 3: the model tuned to all trials so far, and the winners of annealing."""
-        space, method = self._problem.space, self._method
-        tried = {trial.config for trial in self._trials}
+        method = self._method
         configs, gflops = self._ran(since=0)
         features = self._problem.features(configs)
         model = method.adapt(self._prior, features, gflops, self._model_seed)
@@ -362,16 +377,28 @@ class TransferTuner:
             return search
         fastest = configs[np.argsort(-gflops, kind="stable")]
         fastest = fastest[: round(STARTS_TRIED * method.annealing.chains)]
-        search.candidates, _ = anneal(
-            space,
+        search.candidates = self._annealed(model, method.shortlist_size(method.final), fastest)
+        return search
+
+    def _annealed(self, model: CostModel, n: int, start: Configurations) -> Configurations:
+        """The ``n`` best that annealing met and that were not run, best first.
+
+        Args:
+            model: whose score it climbs.
+            n: how many.
+            start: where some chains start; the others do at the best predictions.
+        """
+        method = self._method
+        candidates, _ = anneal(
+            self._problem.space,
             lambda batch: method.score(model, self._problem.features(batch)),
             self._search_rng,
-            top=method.shortlist_size(method.final),
+            top=n,
             options=method.annealing,
-            start=np.concatenate([fastest, self._ranked(model)])[: method.annealing.chains],
-            exclude=tried,
+            start=np.concatenate([start, self._ranked(model)])[: method.annealing.chains],
+            exclude={trial.config for trial in self._trials},
         )
-        return search
+        return candidates
 
     def _selected(
         self, search: Round, n: int, rng: np.random.Generator

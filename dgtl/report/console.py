@@ -51,6 +51,9 @@ def print_summary(summary: Summary, folder: Path, console: Console | None = None
     console = console or Console(highlight=False)
     console.print(_task_table(summary, console.width))
     console.print(_network_table(summary))
+    if summary.chosen:
+        n = f"{len(summary.chosen)} of {len(summary.tasks)} layers"
+        console.print(f"  unmeasured: chosen by the model ({n})\n", markup=False, soft_wrap=True)
     for task in summary.untuned:
         why = "no trial was made" if task.trials == 0 else f"none of its {task.trials} trials ran"
         console.print(

@@ -37,7 +37,8 @@ class TaskSummary:
         trials: configurations tried, failures included.
         best_gflops: throughput of its best trial [GFLOPS]; None if every trial failed.
         best_latency_us: latency of its best trial [us]; None likewise.
-        best_key: text key of the best configuration; None likewise.
+        best_key: text key of the best configuration; None likewise. Without a latency it is the
+            model's choice, which was not measured.
         search_s: search time of the task [s].
     """
 
@@ -103,8 +104,29 @@ class Summary:
 
     @property
     def untuned(self) -> tuple[TaskSummary, ...]:
-        """The tasks of which no trial ran: they run by the default schedule."""
-        return tuple(task for task in self.tasks if task.best_latency_us is None)
+        """The tasks of which no trial ran, nor the model chose: by the default schedule."""
+        return tuple(task for task in self.tasks if task.best_key is None)
+
+    @property
+    def chosen(self) -> tuple[TaskSummary, ...]:
+        """The tasks that run by what the model chose, unmeasured."""
+        return tuple(
+            task
+            for task in self.tasks
+            if task.best_key is not None and task.best_latency_us is None
+        )
+
+    def with_choices(self, keys: Sequence[str | None]) -> Summary:
+        """The same where the model chose, unmeasured, for tasks of which no trial ran.
+
+        Args:
+            keys: of the configurations, for each task; None where it did not choose.
+        """
+        tasks = [
+            task if task.best_key is not None else dataclasses.replace(task, best_key=key)
+            for task, key in zip(self.tasks, keys, strict=True)
+        ]
+        return dataclasses.replace(self, tasks=tuple(tasks))
 
     @property
     def nothing_ran(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dgtl.methods.base import ChoosingMethod
 from dgtl.run.start import budget_of, scheduler_of, takes_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tracking.tracker import check_mode
@@ -89,6 +90,22 @@ def _check_budget(cfg: DictConfig, method: Method) -> None:
             "with hardware=replay; give budget.trials instead"
         )
     scheduler_of(cfg, method)
+    if budget.trials > 0:
+        return
+    if cfg.hardware.kind != "llvm" or takes_visits(cfg):
+        raise ValueError(
+            "budget.trials=0: the model chooses only where this CPU is tuned for and at hand; give "
+            "budget.trials=N"
+        )
+    if not isinstance(method, ChoosingMethod):
+        raise ValueError(
+            f"budget.trials=0: model={method.name} has no model of other layers that could choose: "
+            "give budget.trials=N, or model=dgp"
+        )
+    if cfg.workload.get("tasks") is not None:
+        raise ValueError(
+            "budget.trials=0 builds the whole network, to check it: leave out workload.tasks"
+        )
 
 
 def _check_numbers(cfg: DictConfig) -> None:

@@ -103,15 +103,32 @@ def lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
         ) from error
 
 
-def best_schedules(targets: Sequence[Target], results: Sequence[SourceTask]) -> list[Scheduled]:
-    """The fastest schedule of every target of which one ran, with its latency [s]."""
+UNMEASURED_S = 1.0
+"""What a database has as the latency of a schedule that was not timed."""
+
+
+def best_schedules(
+    targets: Sequence[Target],
+    results: Sequence[SourceTask],
+    chosen: Sequence[str | None] | None = None,
+) -> list[Scheduled]:
+    """The fastest schedule of every target of which one ran, with its latency [s].
+
+    Args:
+        targets: of the network.
+        results: their trials.
+        chosen: keys of what the model chose where none ran, see `choose`.
+    """
     found: list[Scheduled] = []
-    for tuned, result in zip(targets, results, strict=True):
+    keys = [None] * len(targets) if chosen is None else chosen
+    for tuned, result, key in zip(targets, results, keys, strict=True):
         trial = best_trial(result.trials)
-        if trial is not None:
+        config = key if trial is None else trial.config
+        if config is not None:
             space = tuned.schedules
-            schedule = space.schedule(space.space.parse(trial.config))
-            found.append((tuned.function, schedule, trial.latency_s))
+            schedule = space.schedule(space.space.parse(config))
+            latency_s = UNMEASURED_S if trial is None else trial.latency_s
+            found.append((tuned.function, schedule, latency_s))
     return found
 
 
@@ -128,7 +145,7 @@ def build_network(job: Job, best: Sequence[Scheduled], folder: Path) -> dict[str
     # Not worth tuning, or nothing ran: parallel and vectorised still beats unscheduled. On a GPU
     # the build itself does what is left.
     others = [
-        (function, default_schedule(function.mod, target), 1.0)
+        (function, default_schedule(function.mod, target), UNMEASURED_S)
         for function in job.functions
         if function.name not in tuned and job.hardware.kind == "llvm"
     ]

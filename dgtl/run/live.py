@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tvm
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -20,10 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dgtl.core.history import HistoryError, SourceTask, TrialLog
 from dgtl.core.local_history import LocalHistory
+from dgtl.core.records import best_trial
 from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions, VisitNeededError
+from dgtl.methods.base import ChoosingMethod
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
@@ -44,7 +47,7 @@ from dgtl.run.job import (
 )
 from dgtl.run.sources import read_sources
 from dgtl.run.start import RunContext, resolved, start, takes_visits
-from dgtl.run.tuning import Tuning, verify_best
+from dgtl.run.tuning import Tuning, choose, verify_best
 from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
@@ -72,6 +75,9 @@ UNTUNED = 2
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no more of the user's quota, no larger file."""
+
+CHOICES = 16
+"""Of a layer without trials the model's best, of which the first that computes right is taken."""
 
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
@@ -162,10 +168,11 @@ def _run(cfg: DictConfig, folder: Path) -> Summary:
             context.method.learn_further(job.local.of_kind(job.hardware))
         if takes_visits(cfg):
             results, untuned, tuned = by_visits(cfg, job, context, progress)
+            chosen: list[str | None] = [None] * len(results)
         else:
             untuned = _untuned(cfg, job, progress)
-            results = _tuned(cfg, job, context, progress)
-            tuned = _deployed(cfg, job, results, untuned, folder, progress)
+            results, chosen = _tuned(cfg, job, context, progress)
+            tuned = _deployed(cfg, job, results, chosen, untuned, folder, progress)
         summary = summarise(
             results,
             workload=cfg.workload.name,
@@ -176,7 +183,7 @@ def _run(cfg: DictConfig, folder: Path) -> Summary:
             sources=job.sources,
             untuned_latency_ms=None if untuned is None else untuned.latency_ms,
             latency_ms=None if tuned is None else tuned.latency_ms,
-        )
+        ).with_choices(chosen)
         summary.write(folder / "summary.json")
         done = Run.read(folder)
         write_report(done)
@@ -262,8 +269,14 @@ def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
     return found.hardware, found.remarks
 
 
-def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -> list[SourceTask]:
-    """The targets with their trials, the best of each checked."""
+def _tuned(
+    cfg: DictConfig, job: Job, context: RunContext, progress: Progress
+) -> tuple[list[SourceTask], list[str | None]]:
+    """The targets with their trials, the best of each checked; without trials, what is chosen.
+
+    Raises:
+        ValueError: nothing is to be tried, and there was nothing to learn from.
+    """
     with TrialLog(context.log_path) as log:
         source = provenance.collect(job.hardware, cfg.seed, machine.versions(), job.options)
         log.provenance(source)
@@ -273,7 +286,15 @@ def _tuned(cfg: DictConfig, job: Job, context: RunContext, progress: Progress) -
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
             progress.stage("check schedules")
-            return [verify_best(result, measurer, log) for result in results]
+            results = [verify_best(result, measurer, log) for result in results]
+            chosen: list[str | None] = [None] * len(results)
+            if context.budget.trials == 0 and isinstance(context.method, ChoosingMethod):
+                for place, (target, result) in enumerate(zip(job.targets, results, strict=True)):
+                    if best_trial(result.trials) is None:
+                        seed = np.random.SeedSequence([int(cfg.seed), target.number])
+                        keys = context.method.choices(target.problem, seed, CHOICES)
+                        chosen[place] = choose(keys, result.task, measurer, log)
+            return results, chosen
 
 
 def _measurer(
@@ -322,6 +343,7 @@ def _deployed(
     cfg: DictConfig,
     job: Job,
     results: Sequence[SourceTask],
+    chosen: Sequence[str | None],
     untuned: deploy.NetworkTiming | None,
     folder: Path,
     progress: Progress,
@@ -333,7 +355,7 @@ def _deployed(
     """
     progress.stage("deploy")
     shutil.rmtree(folder / "best", ignore_errors=True)
-    best = best_schedules(job.targets, results)
+    best = best_schedules(job.targets, results, chosen)
     if cfg.workload.tasks is not None:
         deploy.write_database(folder / "best", job.hardware, best)
         progress.message("workload.tasks is a part of the network, which is not built")
@@ -354,6 +376,11 @@ def _deployed(
             raise ValueError(f"the tuned network is wrong: {same}")
         progress.message(f"tuned and untuned network agree: {same}")
     found = check_against_reference("tuned", job, tuned.outputs, job.hardware, progress)
+    if any(chosen) and found is None and untuned is None:
+        raise ValueError(
+            "budget.trials=0: nothing is there to check the network against; give "
+            "deploy.untuned=true"
+        )
     write_card(job, folder, results, untuned, tuned, found)
     return tuned
 

@@ -95,9 +95,9 @@ class Tuning:
         ]
 
     def _say_untried(self, names: Sequence[str]) -> None:
-        """Says which tasks no time was left for."""
-        if names:
-            seconds = self.context.budget.seconds
+        """Says which tasks no time was left for; without trials that is as asked."""
+        seconds = self.context.budget.seconds
+        if names and seconds is not None and self.context.budget.trials > 0:
             self.progress.message(
                 f"no time was left for a batch of {len(names)} of the layers, which run by the "
                 f"default schedule: {'; '.join(names)} (budget.seconds={seconds:g})"
@@ -142,6 +142,23 @@ class Checker(Protocol):
     def check(self, task: Task, config: str) -> Trial | None:
         """None if it does, else a trial that says what is wrong."""
         ...
+
+
+def choose(keys: Sequence[str], task: Task, machine: Checker, log: TrialLog) -> str | None:
+    """The first configuration that computes what it should; None if none does.
+
+    Args:
+        keys: of a model's choices, best first.
+        task: that they are of.
+        machine: builds and runs what is checked, and times nothing.
+        log: where verdicts are kept.
+    """
+    for key in keys:
+        wrong = machine.check(task, key)
+        if wrong is None:
+            return key
+        log.trial(wrong.replace(stage=CHECK))
+    return None
 
 
 def verify_best(result: SourceTask, machine: Checker, log: TrialLog) -> SourceTask:

@@ -304,3 +304,22 @@ def test_what_is_known_stands_for_the_tuning_set_and_is_never_proposed(n_known):
     assert stages.count("tuning_set") == max(8 - n_known, 0)
     assert stages.count("search_1") == 8
     assert not {trial.config for trial in trials} & {trial.config for trial in known}
+
+
+def test_choices_are_the_best_of_the_source_model() -> None:
+    """Annealing sees all of so small a space."""
+    method = InSubbatches(initial_set=64, tuning_set=10)
+    seed = np.random.SeedSequence(0)
+    keys = SPACE.keys(SPACE.at(range(SPACE.size)))
+    scores = AnyRanking().predict_mean(PROBLEM.features(SPACE.parse_all(keys)))
+    best = [keys[i] for i in np.argsort(-scores, kind="stable")[:5]]
+    found = method.choices(PROBLEM, seed, 5)
+    assert set(found) == set(best)
+    assert found == method.choices(PROBLEM, seed, 5)
+
+
+def test_nothing_is_chosen_where_nothing_was_learned() -> None:
+    method = InSubbatches(initial_set=64, tuning_set=10)
+    method.source = None
+    with pytest.raises(ValueError, match=r"budget\.trials=0: there are no trials to learn from"):
+        method.choices(PROBLEM, np.random.SeedSequence(0), 5)

@@ -17,7 +17,7 @@ from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import Budget
 from dgtl.methods.schedule import SCHEDULERS
 from dgtl.report.progress import Progress
-from dgtl.run.tuning import Tuning
+from dgtl.run.tuning import Tuning, choose
 
 SMALL, LARGE = toys.dense(rows=2, columns=4, depth=2), toys.dense(rows=2, columns=8, depth=4)
 PROBLEMS = [Problem(task, toys.space_of(task)) for task in (SMALL, LARGE)]
@@ -164,3 +164,11 @@ def test_a_run_that_goes_on_knows_what_it_knew(tmp_path):
     assert [[t.config for t in r.trials] for r in again] == [
         [t.config for t in r.trials] for r in first
     ]
+
+
+def test_the_first_choice_that_computes_right_is_taken(tmp_path):
+    wrong = toys.trial(SMALL, "a", None)
+    machine = SimpleNamespace(check=lambda task, key: wrong if key == "a" else None)
+    with TrialLog(tmp_path / "trials.jsonl") as log:
+        assert choose(["a", "b", "c"], SMALL, machine, log) == "b"
+        assert choose(["a"], SMALL, machine, log) is None

@@ -53,6 +53,8 @@ def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
         (summary(RAN, RAN), (), 0),
         (summary(RAN, FAILED), (), live.UNTUNED),
         (summary(RAN, []), (), live.UNTUNED),
+        (summary([], []).with_choices(["a", "b"]), (), 0),
+        (summary([], []).with_choices(["a", None]), (), live.UNTUNED),
         (summary(RAN, FAILED), ("deploy.allow_untuned=true",), 0),
         (summary([], FAILED), ("deploy.allow_untuned=true",), live.UNTUNED),
         (summary([], []), ("deploy.allow_untuned=true",), live.UNTUNED),
@@ -69,3 +71,13 @@ def test_the_summary_names_it(tmp_path, trials, said):
     out = io.StringIO()
     print_summary(summary(RAN, trials), tmp_path, Console(file=out, width=120))
     assert f"{TASKS[1].title} runs by the default schedule: {said}" in out.getvalue()
+
+
+def test_the_summary_says_what_the_model_chose_unmeasured(tmp_path):
+    out = io.StringIO()
+    chosen = summary(RAN, []).with_choices(["b", "b"])
+    print_summary(chosen, tmp_path, Console(file=out, width=120))
+    assert "unmeasured: chosen by the model (1 of 2 layers)" in out.getvalue()
+    assert "default schedule" not in out.getvalue()
+    assert [task.best_key for task in chosen.tasks] == ["a", "b"]  # what ran is no choice
+    assert chosen.sum_of_tasks_ms is None
