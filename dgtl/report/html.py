@@ -86,8 +86,6 @@ def _numbers(run: Run) -> dict[str, str]:
         numbers["times as fast"] = f"{summary.speedup:.1f}"
     if summary.sum_of_tasks_ms is not None and not run.replayed:
         numbers["sum of tasks (weight x latency)"] = f"{summary.sum_of_tasks_ms:.3f} ms"
-    if summary.chosen:
-        numbers["layers unmeasured: chosen by the model"] = str(len(summary.chosen))
     numbers["search time"] = duration(summary.search_s)
     numbers["tasks"] = str(len(summary.tasks))
     numbers[f"trials, {summary.failed_trials} of them failed"] = str(summary.trials)
@@ -195,12 +193,11 @@ def _schedules(page: Page, run: Run) -> None:
     headers += ["of the recorded best"] if run.recorded_best else []
     rows = []
     names = titles([result.task for result in run.results])
-    keys = [task.best_key for task in run.summary.tasks]
-    for name, result, key in zip(names, run.results, keys, strict=True):
+    for name, result in zip(names, run.results, strict=True):
         cells = [name, result.task.name, str(result.task.weight), str(len(result.trials))]
         best = best_trial(result.trials)
         if best is None:
-            rows.append([*cells, *["-"] * (len(headers) - 4), _unrun(result, key)])
+            rows.append([*cells, *["-"] * (len(headers) - 4), "all failed"])
             continue
         gflops = result.task.gflops(best.latency_s)
         place = result.trials.index(best) + 1
@@ -212,13 +209,6 @@ def _schedules(page: Page, run: Run) -> None:
             cells.append("-" if top is None else f"{gflops / top:.1%}")
         rows.append([*cells, f"{best.config}\n{_described(result, best.config)}"])
     page.table([*headers, "configuration"], rows, texts=("task", "name"), long="configuration")
-
-
-def _unrun(result: SourceTask, chosen: str | None) -> str:
-    """Of a task of which no trial ran: what the model chose, or why it has no schedule."""
-    if chosen is not None:
-        return f"unmeasured: chosen by the model: {chosen}\n{_described(result, chosen)}"
-    return "all failed" if result.trials else "no trial"
 
 
 def _described(result: SourceTask, config: str) -> str:

@@ -273,9 +273,6 @@ def _summary(folder: Path, origin: Origin | None, results: tuple[SourceTask, ...
     kept = Summary.read(path)
     names = ["workload", "model", "seed", "pretrain_s", "untuned_latency_ms", "latency_ms"]
     names += ["source_tasks", "source_trials"]
-    if [task.name for task in kept.tasks] == [task.name for task in summary.tasks]:
-        chosen = {task.title: task.best_key for task in kept.chosen}
-        summary = summary.with_choices([chosen.get(task.title) for task in summary.tasks])
     return dataclasses.replace(summary, **{name: getattr(kept, name) for name in names})
 
 

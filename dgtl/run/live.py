@@ -185,9 +185,12 @@ def _run(cfg: DictConfig, folder: Path) -> Summary:
             latency_ms=None if tuned is None else tuned.latency_ms,
         ).with_choices(chosen)
         summary.write(folder / "summary.json")
-        done = Run.read(folder)
-        write_report(done)
-        context.tracker.end(done)
+        if summary.trials > 0:
+            done = Run.read(folder)
+            write_report(done)
+            context.tracker.end(done)
+        else:
+            progress.message("no trial was made, and so there is no report of them")
     print_summary(summary, folder)
     return summary
 

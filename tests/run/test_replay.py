@@ -184,6 +184,29 @@ def test_an_interrupted_run_goes_on_where_it_stopped(table, tmp_path):
     assert summary.trials == 12 * len(SHAPES)
 
 
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("scheduler", ["even", "gradient"])
+def test_seconds_are_simulated_and_end_the_search_of_a_network(alone, scheduler, table, tmp_path):
+    """A trial takes 0.2 s, a step 0.8 s: three of them end 2 s."""
+    learned = toys.conv2d(size=56, inputs=64, outputs=64)  # of another network
+    with TrialLog(tmp_path / "small.jsonl") as log:
+        log.task(learned, toys.space_of(learned))
+        for trial in toys.tuned(learned, toys.space_of(learned), 9, 0).trials:
+            log.trial(trial)
+    limited = ("model=random", "budget.trials=60", "budget.seconds=2", f"scheduler={scheduler}")
+    limited += (f"hardware.tables=[{table},{tmp_path / 'small.jsonl'}]",)
+    if not alone:
+        limited += ("workload.network=other",)
+    tmp_path /= "out"
+    summary = run(table, tmp_path, *limited)
+    assert summary.trials == 12 * (len(SHAPES) if alone else 1)
+    first = outcomes(tmp_path)
+    log = tmp_path / "trials.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-5]))
+    assert run(table, tmp_path, *limited).trials == summary.trials
+    assert sorted(t.config for t in outcomes(tmp_path)) == sorted(t.config for t in first)
+
+
 def test_a_model_goes_on_where_it_stopped_and_a_finished_run_learns_nothing(
     table, tmp_path, monkeypatch
 ):
