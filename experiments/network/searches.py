@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,7 +136,7 @@ class Search:
             "trials": len(self.ends_s),
             "search_s": round(self.search_s, 3),
             "model_s": round(self.model_s, 3),
-            "first_s": _number(self.reached_s(np.finfo(float).max)),
+            "first_s": _number(self.reached_s(sys.float_info.max)),
             **{f"within_{x:g}_s": _number(self.reached_s(x)) for x in WITHIN},
             "horizon_s": round(horizon_s, 3),
             "area": round(self.area(horizon_s), 5),
