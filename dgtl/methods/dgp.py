@@ -34,24 +34,19 @@ if TYPE_CHECKING:
 
 
 CORRECTION = XGBConfig(trees=50, depth=5, subsample=1.0, nthread=1)
-"""Trees that correct the source model: a tenth of the time of fitting all trees anew to sources and
-target, and as good (docs/decisions/0018-corrections.md)."""
+"""Trees on what the source model leaves of tasks that it has not seen: a second's work."""
 
 ANCHORS = 500
-"""Trials of the sources that a correction sees too: where the target says nothing, it is little."""
+"""Trials of the sources that they see too: where the new tasks say nothing, they change little."""
 
-Trials = tuple["NDArray[np.float32]", "NDArray[np.float64]"]
-"""Features [n, D] and throughput [n], in GFLOPS or as a multiple of what a model expects."""
+FURTHER_WEIGHT = 2.0
+"""Of a trial of the new tasks, one of the sources weighing 1."""
 
 
 def _left(model: CostModel | None, features: NDArray[np.float32], gflops: NDArray[np.float64]):
     """Throughput [n] as a multiple of what a model expects."""
     assert model is not None, "only a source model is corrected"
     return gflops / np.exp2(model.predict_mean(features))
-
-
-def _joined(a: Trials, b: Trials) -> Trials:
-    return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
 
 
 @dataclasses.dataclass
@@ -67,11 +62,6 @@ class DGP(Transfer):
             conditioned on how they did; 0: all are chosen at once.
         covariance_scale: factor of the covariance in q-EI: less bets less on the upper tail of a
             normal distribution, which the machine's limit cuts off.
-        correction_weight: weight of a target trial in trees that correct the source model, fitted
-            for every search to what it leaves of the target's trials and of some of the sources';
-            0 leaves them out.
-        correction_fraction: fraction of the source model so corrected in the mean; the rest is the
-            tuned model's.
     """
 
     network: DGPConfig = dataclasses.field(default_factory=DGPConfig)
@@ -79,22 +69,19 @@ class DGP(Transfer):
     greedy_fraction: float = 0.5
     update_every: int = 16
     covariance_scale: float = 1.0
-    correction_weight: float = 2.0
-    correction_fraction: float = 0.75
 
     name = "dgp"
     scheduler = "expected"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("greedy_fraction", "covariance_scale", "correction_fraction"):
+        for name in ("greedy_fraction", "covariance_scale"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{self.name}: {name}={getattr(self, name)}: between 0 and 1")
-        for name in ("correction_weight", "update_every"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{self.name}: {name}={getattr(self, name)}: not negative")
+        if self.update_every < 0:
+            raise ValueError(f"{self.name}: update_every={self.update_every}: not negative")
         self._anchors = np.empty((0, 0), np.float32), np.empty(0)
-        self._further: XGBModel | None = None
+        self._further: XGBModel | None = None  # what `learn_further` made of more tasks
 
     def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> StackedDGP:
         """Stage 1: the stacked deep GP learns from the sources (eq. 1), or is loaded."""
@@ -126,31 +113,27 @@ class DGP(Transfer):
         }
 
     def learn_further(self, sources: Sequence[SourceTask]) -> None:
-        """The trees that correct the source model see them, in every search and before the first.
+        """Trees learn what the source model leaves of them, and correct it for every target.
 
-        The deep GP does not: training it takes minutes.
+        The deep GP does not see them: training it takes minutes.
         """
-        if (
-            self.source is None
-            or self.correction_weight == 0.0
-            or not any(source.ok_trials for source in sources)
-        ):
+        if self.source is None or not any(source.ok_trials for source in sources):
             return
         features, gflops, _ = source_data(sources)
-        further = features, _left(self.source, features, gflops)
-        self._further = self._correction(further, seed=0)
-        self._anchors = _joined(self._anchors, further)
+        known, ratio = self._anchors
+        self._further = XGBModel(CORRECTION)
+        self._further.fit(
+            np.concatenate([known, features]),
+            np.concatenate([ratio, _left(self.source, features, gflops)]),
+            seed=0,
+            weights=np.repeat([1.0, FURTHER_WEIGHT], [len(ratio), len(gflops)]),
+        )
 
     def prior(self, like: NDArray[np.float32]) -> CostModel | None:
         """The source model, which knows what to expect of the target's best."""
         if not isinstance(self.source, StackedDGP):
             return None
-        prior = self.source.adapt(like[:0], np.empty(0), like)
-        return (
-            prior
-            if self._further is None
-            else prior.corrected(self._further, self.correction_fraction)
-        )
+        return TunedDGP.of(self.source, like, self._further)
 
     def adapt(
         self,
@@ -165,18 +148,7 @@ class DGP(Transfer):
         """
         if not isinstance(prior, TunedDGP):
             return DeepGP.of_target(self.network, features, gflops, seed=seed)
-        tuned = prior.adapt(features, gflops)
-        if self.correction_weight == 0.0:
-            return tuned
-        target = features, _left(self.source, features, gflops)
-        return tuned.corrected(self._correction(target, seed), self.correction_fraction)
-
-    def _correction(self, trials: Trials, seed: int) -> XGBModel:
-        """Trees on what the source model leaves of trials, and of the anchors."""
-        model = XGBModel(CORRECTION)
-        weights = np.repeat([1.0, self.correction_weight], [len(self._anchors[1]), len(trials[1])])
-        model.fit(*_joined(self._anchors, trials), seed=seed, weights=weights)
-        return model
+        return prior.adapt(features, gflops)
 
     def shortlist_size(self, n: int) -> int:
         """More than are run, where they are chosen together."""

@@ -165,7 +165,7 @@ class Transfer(Method):
         if trials == 0:
             return ["budget.trials=0: the model chooses every layer's schedule, unmeasured"]
         plan = f"a tuning set of {self.tuning_set} and {self.rounds} x {self.final}"
-        if trials < self.planned_trials:
+        if trials < self.tuning_set + self.final * (self.rounds > 0):
             return [f"budget.trials={trials} ends before the plan does: {plan} trials"]
         if trials > self.planned_trials:
             return [

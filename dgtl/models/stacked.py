@@ -191,7 +191,7 @@ class StackedDGP:
         Raises:
             ValueError: data that cannot be learned from.
         """
-        return TunedDGP.of(self, float(self.predict_mean(like).max())).adapt(features, gflops)
+        return TunedDGP.of(self, like).adapt(features, gflops)
 
     def save(self, folder: Path) -> None:
         """Write the parts and config.json to `folder`."""
@@ -239,9 +239,7 @@ class TunedDGP:
         source: the source model.
         top: log2 throughput that it expects of the task's best.
         residual: posterior of the task.
-        trees: correct the source model, as a multiple of its throughput: a second way to learn from
-            the target, wrong in other places.
-        fraction: of the source model so corrected in the mean.
+        correction: of the source model, as a multiple of its throughput.
     """
 
     def __init__(
@@ -249,43 +247,50 @@ class TunedDGP:
         source: StackedDGP,
         top: float,
         residual: ResidualPosterior,
-        trees: XGBModel | None = None,
-        fraction: float = 0.0,
+        correction: XGBModel | None = None,
     ) -> None:
         self._source = source
         self._top = top
         self._residual = residual
-        self._trees = trees
-        self._fraction = fraction
+        self._correction = correction
 
     @classmethod
-    def of(cls, source: StackedDGP, top: float) -> TunedDGP:
-        """The source model for a task of which nothing ran."""
+    def of(
+        cls, source: StackedDGP, like: ArrayLike, correction: XGBModel | None = None
+    ) -> TunedDGP:
+        """The source model for a task of which nothing ran.
+
+        Args:
+            source: the source model.
+            like: features of random configurations of the task [N, D]: what the source model
+                expects of the best of them says where it errs how much.
+            correction: of the source model.
+        """
         none = np.empty((0, source.width)), np.empty(0), np.empty(0)
-        return cls(source, top, source.residual.condition(*none))
+        found = cls(source, 0.0, source.residual.condition(*none), correction)
+        found._top = float(found._prior(check_features(like, source.width)).max())
+        return found
 
     def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
         """The source model tuned to these trials of the task alone, see `StackedDGP.adapt`."""
         x, y = check_trials(features, gflops, min_rows=0)
-        prior = self._source.predict_mean(x) if len(y) else y
+        prior = self._prior(x) if len(y) else y
         residual = self._source.residual.condition(x, y - prior, self._top - prior)
-        return TunedDGP(self._source, self._top, residual)
-
-    def corrected(self, trees: XGBModel, fraction: float) -> TunedDGP:
-        """This model with the source model, corrected by ``trees``, as a fraction of its mean."""
-        return TunedDGP(self._source, self._top, self._residual, trees, fraction)
+        return TunedDGP(self._source, self._top, residual, self._correction)
 
     def predict(self, features: ArrayLike) -> Prediction:
         """Predictive distribution of new trials at features [N, D]."""
         x = check_features(features, self._source.width)
-        prior = self._source.predict_mean(x)
-        variance = self._residual.variance(x, self._top - prior)
-        return Prediction(self._mean(x, prior), np.sqrt(variance))
+        prior = self._prior(x)
+        below = self._top - prior
+        mean = prior + self._residual.mean(x, below)
+        return Prediction(mean, np.sqrt(self._residual.variance(x, below)))
 
     def predict_mean(self, features: ArrayLike) -> Array:
         """Mean [N] of log2 throughput alone."""
         x = check_features(features, self._source.width)
-        return self._mean(x, self._source.predict_mean(x))
+        prior = self._prior(x)
+        return prior + self._residual.mean(x, self._top - prior)
 
     def joint(
         self, features: ArrayLike, observed: tuple[ArrayLike, ArrayLike] | None = None
@@ -307,14 +312,11 @@ class TunedDGP:
             check_trials(*observed, min_rows=0) if observed is not None else (x[:0], np.empty(0))
         )
         x = np.concatenate([later, x])
-        prior = self._source.predict_mean(x)
-        _, covariance = self._residual.joint(x, self._top - prior)
-        return condition_student(self._mean(x, prior), covariance, y, self._residual.freedom)
+        prior = self._prior(x)
+        moved, covariance = self._residual.joint(x, self._top - prior)
+        return condition_student(prior + moved, covariance, y, self._residual.freedom)
 
-    def _mean(self, x: Array, prior: Array) -> Array:
-        """Mean [N] at features [N, D] of which the source model expects ``prior`` [N]."""
-        moved = self._residual.mean(x, self._top - prior)
-        if self._trees is not None:
-            correction = self._trees.predict_mean(x)
-            moved = (1.0 - self._fraction) * moved + self._fraction * correction
-        return prior + moved
+    def _prior(self, x: Array) -> Array:
+        """Log2 throughput [N] that is expected at features [N, D] without a trial of the task."""
+        prior = self._source.predict_mean(x)
+        return prior if self._correction is None else prior + self._correction.predict_mean(x)

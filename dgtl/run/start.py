@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from dgtl.methods.schedule import Scheduler
 
 
+STOP_GAIN = 0.002
+"""`Budget.stop_gain` where it is ``auto``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RunContext:
     """A run as it starts.
@@ -109,7 +113,10 @@ def budget_of(cfg: DictConfig, method: Method) -> Budget:
                 f"budget.trials is missing, and model={method.name} has no plan of its own: give "
                 "budget.trials=N"
             )
-    return Budget(trials, cfg.budget.batch, cfg.budget.seconds, cfg.budget.stop_gain)
+    stop_gain = cfg.budget.stop_gain
+    if stop_gain == "auto":
+        stop_gain = STOP_GAIN if scheduler_of(cfg, method).stops else None
+    return Budget(trials, cfg.budget.batch, cfg.budget.seconds, stop_gain)
 
 
 def scheduler_of(cfg: DictConfig, method: Method) -> type[Scheduler]:
@@ -130,7 +137,7 @@ def scheduler_of(cfg: DictConfig, method: Method) -> type[Scheduler]:
             f"scheduler={name}: would need a visit to the device for every step; give "
             "scheduler=even, by which a visit has a batch of every layer"
         )
-    if cfg.budget.stop_gain is not None and not scheduler.stops:
+    if cfg.budget.stop_gain not in (None, "auto") and not scheduler.stops:
         able = " or ".join(name for name, each in SCHEDULERS.items() if each.stops)
         raise ValueError(
             f"budget.stop_gain={cfg.budget.stop_gain}: scheduler={name} does not know what is to "

@@ -45,9 +45,7 @@ def without_intrinsics():
 
 @pytest.fixture(scope="module")
 def prepared():
-    model = dgtl.cost_model(history=False)
-    model.method.pooled_target_weight = 0.0  # twelve seconds of trees for every update
-    return model
+    return dgtl.cost_model(history=False)
 
 
 @pytest.fixture

@@ -34,7 +34,6 @@ FAST = (
     "measure.min_repeat_ms=1",
     "measure.throttle_wait_s=0.1",
     "deploy.repeats=3",
-    "model.pooled_target_weight=0",  # twelve seconds of trees for every search
 )
 
 

@@ -21,7 +21,6 @@ from dgtl.methods.transfer import Observations
 from dgtl.models.deep_gp.map import ClosedFormMAP
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
-from dgtl.models.xgb import XGBModel
 from dgtl.search.acquisition import CANDIDATES
 
 N = 12
@@ -37,9 +36,6 @@ class Known(TunedDGP):
 
     def predict_mean(self, features):
         return self.means[np.asarray(features)[:, 0].astype(int)]
-
-    def corrected(self, trees, fraction):
-        return (self, trees, fraction)
 
     def joint(self, features, observed=None):
         self.observed.append(observed)
@@ -136,8 +132,6 @@ def test_more_candidates_are_seen_than_run_and_a_few_run_at_a_time_once_there_is
     "bad",
     [
         {"greedy_fraction": 1.5},
-        {"correction_weight": -1.0},
-        {"correction_fraction": 2.0},
         {"covariance_scale": 2.0},
         {"update_every": -1},
     ],
@@ -157,10 +151,6 @@ class Learner(StackedDGP):
         self.told = (features, gflops, how)
 
     width = 5
-
-    def adapt(self, features, gflops, like):
-        self.adapted = (features, gflops, like)
-        return Known(np.zeros(1), np.eye(1))
 
     def predict_mean(self, features):
         return np.full(len(features), 2.0)
@@ -204,47 +194,21 @@ def test_the_source_is_learned_from_all_trials_with_their_task_and_layer(learned
     assert source is learned["model"]
 
 
-def test_the_prior_of_a_target_knows_what_its_configurations_are_like(learned) -> None:
+def test_the_prior_of_a_target_knows_what_its_configurations_are_like(learned, monkeypatch) -> None:
+    monkeypatch.setattr(TunedDGP, "of", lambda *told: told)
     method = DGP()
     assert method.prior(numbered()) is None
     method.source = method.fit_source(landscape.sources(40), Path("unused"), 0)
-    assert isinstance(method.prior(numbered()), Known)
-    features, gflops, like = learned["model"].adapted
-    assert (len(features), len(gflops)) == (0, 0)
-    np.testing.assert_array_equal(like, numbered())
+    like = numbered()
+    assert method.prior(like) == (learned["model"], like, None)
 
 
-def test_a_target_is_tuned_to_and_its_source_corrected(learned, monkeypatch) -> None:
-    """By trees on multiples of what the source expects, of some source trials and the target's."""
-    told: dict = {}
-
-    def fit(self, features, gflops, *, seed, weights):
-        told.update(config=self.config, features=features, gflops=gflops, seed=seed, w=weights)
-
-    monkeypatch.setattr(XGBModel, "fit", fit)
-    monkeypatch.setattr(dgp, "ANCHORS", 30)
-    method = DGP(correction_weight=3.0, correction_fraction=0.25)
-    sources = landscape.sources(40)
-    method.source = method.fit_source(sources, Path("unused"), 0)
-    prior = Known(np.zeros(1), np.eye(1))
-    tuned = Known(np.zeros(1), np.eye(1))
-    x = source_data(sources)[0][:4]
-    gflops = np.arange(1.0, 5.0)
-    monkeypatch.setattr(Known, "adapt", lambda self, *trials: tuned)
-    found, trees, fraction = method.adapt(prior, x, gflops, 9)
-    assert (found, fraction) == (tuned, 0.25)
-    assert isinstance(trees, XGBModel)
-    assert told["config"] is dgp.CORRECTION
-    assert told["seed"] == 9
-    np.testing.assert_array_equal(told["w"], [1.0] * 30 + [3.0] * 4)
-    np.testing.assert_array_equal(told["features"][30:], x)
-    np.testing.assert_allclose(told["gflops"][30:], gflops / 4.0)
-    every, throughput, _ = source_data(sources)
-    of = {row.tobytes(): y for row, y in zip(every, throughput, strict=True)}
-    anchors = [of[row.tobytes()] / 4.0 for row in told["features"][:30]]
-    np.testing.assert_allclose(told["gflops"][:30], anchors)
-    method.correction_weight = 0.0
-    assert method.adapt(prior, x, gflops, 9) is tuned
+def test_a_target_is_tuned_to_by_its_prior(monkeypatch) -> None:
+    told: list = []
+    monkeypatch.setattr(Known, "adapt", lambda self, *trials: told.append(trials) or "tuned")
+    x, gflops = numbered(4), np.arange(1.0, 5.0)
+    assert DGP().adapt(Known(np.zeros(1), np.eye(1)), x, gflops, 9) == "tuned"
+    assert told == [(x, gflops)]
 
 
 @pytest.mark.parametrize("make", [DGP, PaperDGP])
@@ -346,28 +310,33 @@ class Flat(StackedDGP):
     def predict_mean(self, features):
         return np.full(len(features), 2.0)
 
-    def adapt(self, features, gflops, like):
-        return Known(np.zeros(1), np.eye(1))
 
-
-def test_what_is_learned_further_corrects_the_source_before_a_search_and_in_it() -> None:
+def test_what_is_learned_further_corrects_the_source_for_every_target(monkeypatch) -> None:
+    monkeypatch.setattr(TunedDGP, "of", lambda source, like, correction: correction)
     sources = [toys.tuned(toys.dense(), toys.space_of(toys.dense()), 80, 0)]
     features, gflops, _ = source_data(sources)
     method = DGP()
     method.source = Flat()
     method._anchors = features[:0], gflops[:0]
     method.learn_further(sources)
-    _, trees, fraction = method.prior(features)
-    error = 2.0 + trees.predict_mean(features) - np.log2(gflops)
+    error = 2.0 + method.prior(features).predict_mean(features) - np.log2(gflops)
     assert np.abs(error).mean() < 0.5
-    assert fraction == method.correction_fraction
-    np.testing.assert_array_equal(method._anchors[0], features)
 
 
-@pytest.mark.parametrize("method", [DGP(), DGP(correction_weight=0.0)])
-def test_without_a_source_or_trees_nothing_is_learned_further(method: DGP) -> None:
-    if method.correction_weight == 0.0:
-        method.source = Flat()
+def test_new_tasks_leave_the_source_as_it_is_where_they_say_nothing(learned, monkeypatch) -> None:
+    """Anchors are what the source model was fitted to, as multiples of what it expects."""
+    monkeypatch.setattr(dgp, "ANCHORS", 30)
+    method = DGP()
+    sources = landscape.sources(40)
+    method.source = method.fit_source(sources, Path("unused"), 0)
+    features, ratio = method._anchors
+    every, throughput, _ = source_data(sources)
+    of = {row.tobytes(): y for row, y in zip(every, throughput, strict=True)}
+    assert len(ratio) == 30
+    np.testing.assert_allclose(ratio, [of[row.tobytes()] / 4.0 for row in features])
+
+
+def test_without_a_source_nothing_is_learned_further() -> None:
+    method = DGP()
     method.learn_further([toys.tuned(toys.dense(), toys.space_of(toys.dense()), 20, 0)])
     assert method._further is None
-    assert len(method._anchors[1]) == 0

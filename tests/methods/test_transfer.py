@@ -262,10 +262,11 @@ def test_a_budget_that_is_not_the_plan_is_remarked() -> None:
     method = InSubbatches(tuning_set=10, final=6, rounds=2)
     assert method.planned_trials == 22
     assert method.remarks(22) == []
-    (short,) = method.remarks(21)
+    assert method.remarks(16) == []
+    (short,) = method.remarks(15)
     (long,) = method.remarks(23)
     plan = "a tuning set of 10 and 2 x 6 trials"
-    assert short == f"budget.trials=21 ends before the plan does: {plan}"
+    assert short == f"budget.trials=15 ends before the plan does: {plan}"
     assert long == (
         f"budget.trials=23 is more than the plan, {plan}: "
         "budget.tuning_set, budget.final and budget.rounds make it longer"

@@ -14,7 +14,7 @@ import random_states
 from dgtl.models import stacked
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.residual_gp.gp import ResidualGP, ResidualGPConfig, condition_student
-from dgtl.models.stacked import StackConfig, StackedDGP
+from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBConfig, XGBModel
 
 TREES = XGBConfig(trees=20, rate=0.3, nthread=1)
@@ -103,17 +103,22 @@ def test_one_trial_is_enough_to_tune_and_none_leaves_the_source() -> None:
     np.testing.assert_allclose(none.predict_mean(x), expected_mean(x))
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.75, 1.0])
-def test_corrections_move_the_mean_by_their_fraction_and_nothing_else(fraction) -> None:
-    x, new = rows(6), rows(5, 1)
-    tuned = put_together().adapt(x, np.full(6, 8.0), x)
-    corrected = tuned.corrected(Slope(3.0), fraction)
-    whole = expected_mean(new) + 3.0 * new[:, 0]
-    expected = (1.0 - fraction) * tuned.predict_mean(new) + fraction * whole
-    np.testing.assert_allclose(corrected.predict_mean(new), expected)
-    np.testing.assert_allclose(corrected.joint(new)[0], expected)
-    np.testing.assert_array_equal(corrected.predict(new).std, tuned.predict(new).std)
-    np.testing.assert_array_equal(corrected.joint(new)[1], tuned.joint(new)[1])
+def test_a_correction_moves_what_is_expected_without_a_trial() -> None:
+    like, x, new = rows(40, 2), rows(6), rows(5, 1)
+    prior = TunedDGP.of(put_together(), like, Slope(3.0))
+
+    def expected(features):
+        return expected_mean(features) + 3.0 * features[:, 0]
+
+    np.testing.assert_allclose(prior.predict_mean(new), expected(new))
+    top = expected(like).max()
+    tuned = prior.adapt(x, np.full(6, 8.0))
+    residual = RESIDUAL.condition(x, 3.0 - expected(x), top - expected(x))
+    below = top - expected(new)
+    np.testing.assert_allclose(
+        tuned.predict_mean(new), expected(new) + residual.mean(new, below), rtol=1e-6
+    )
+    np.testing.assert_allclose(tuned.joint(new)[1], residual.joint(new, below)[1])
 
 
 def test_the_joint_distribution_is_conditioned_on_later_trials() -> None:
