@@ -169,10 +169,13 @@ class TaskSearch:
         of_batch = [self.recorded[key].latency_s for key in keys if key in self.recorded]
         best_s = min([self.best_s, *of_batch])
         try:
-            self._measurer.measure(self.problem.task, missing, best_s=best_s, on_trial=on_measured)
+            measured = self._measurer.measure(
+                self.problem.task, missing, best_s=best_s, on_trial=on_measured
+            )
         except KeyboardInterrupt:
             self.trials += found.values()  # they are found, whatever else was to come
             raise
+        found = {key: keep(trial) for key, trial in zip(missing, measured, strict=True)}
         batch = [self.recorded[key] if key in self.recorded else found[key] for key in keys]
         self._tuner.tell(batch)
         self._gain_known = False

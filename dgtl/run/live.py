@@ -17,6 +17,7 @@ import numpy as np
 import tvm
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from dgtl.core.history import HistoryError, SourceTask, TrialLog
@@ -87,7 +88,7 @@ def main(cfg: DictConfig) -> None:
     """Runs what the configuration says.
 
     Raises:
-        JobEndedError: the exit code is not 0; the user was told why.
+        JobEndedError, SystemExit: the exit code is not 0; the user was told why.
     """
     runner = replay.run if cfg.hardware.kind == "replay" else run
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -119,11 +120,15 @@ def main(cfg: DictConfig) -> None:
         raise
 
 
-def _ended(code: int, text: str = "") -> JobEndedError:
-    """The end of a job; what there is to say is said now, for a sweep ends later."""
+def _ended(code: int, text: str = "") -> BaseException:
+    """The end of a job; what there is to say is said now, for a sweep ends later.
+
+    Of a sweep the other jobs go on. What Hydra says of an error in a single one is no news.
+    """
     if text:
         print(text, file=sys.stderr, flush=True)
-    return JobEndedError(code)
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    return JobEndedError(code) if sweep else SystemExit(code)
 
 
 def run(cfg: DictConfig, folder: Path) -> Summary:

@@ -81,5 +81,6 @@ def _begin(arguments: list[str], folder: Path, said: Path) -> None:
     for stream in (1, 2):
         os.dup2(os.open(said / str(stream), os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(folder)
+    os.environ["DGTL_LOCK"] = str(said / "lock")  # none waits for another
     sys.argv = [str(RUN), *arguments]
     runpy.run_path(str(RUN), run_name="__main__")
