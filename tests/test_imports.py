@@ -149,6 +149,7 @@ def test_methods_are_asked_by_name_and_never_imported_by_a_run():
             assert {m for m in own_modules(path) if m.startswith("dgtl.methods.")} <= {
                 "dgtl.methods.base",
                 "dgtl.methods.loop",
+                "dgtl.methods.schedule",
             }
 
 

@@ -12,7 +12,7 @@ from dgtl.models import load_model
 from dgtl.models.deep_gp.map import AdamMAP, ClosedFormMAP
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.residual_gp.gp import ResidualGPConfig
-from dgtl.models.stacked import StackConfig, StackedDGP
+from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP
 from dgtl.models.xgb import XGBConfig, XGBModel
 from experiments.shared.zero_shot import ExactGP
 
@@ -53,7 +53,7 @@ def deep(fit: int, layers: int = 2) -> DeepGP:
     return model
 
 
-def tuned(model: DeepGP | StackedDGP, *prior: Any, **options: Any) -> Any:
+def tuned(model: DeepGP | StackedDGP | TunedDGP, *prior: Any, **options: Any) -> Any:
     x, gflops, _ = data(5, tasks=1)
     return model.adapt(x[:12], gflops[:12], *prior, **options)
 
@@ -73,6 +73,14 @@ def stacked(fit: int) -> StackedDGP:
     return model
 
 
+def corrected(fit: int) -> TunedDGP:
+    """By trees on what the source model leaves of what it has learned."""
+    x, gflops, _ = data(0)
+    correction = XGBModel(TREES)
+    correction.fit(x, gflops / np.exp2(stacked(fit).predict_mean(x)), seed=0)
+    return TunedDGP.of(stacked(fit), data(5, tasks=1).features, correction)
+
+
 MODELS: dict[str, Callable[[int], CostModel]] = {
     "deep GP": deep,
     "one layer": lambda fit: deep(fit, layers=1),
@@ -80,8 +88,8 @@ MODELS: dict[str, Callable[[int], CostModel]] = {
     "deep GP tuned by Adam": lambda fit: tuned(deep(fit), AdamMAP(steps=5), seed=0),
     "trees": trees,
     "stacked": stacked,
-    "stacked and tuned": lambda fit: tuned(stacked(fit)),
-    "stacked, tuned, pooled": lambda fit: tuned(stacked(fit)).averaged(trees(fit), 0.5),
+    "stacked and tuned": lambda fit: tuned(stacked(fit), data(5, tasks=1).features),
+    "stacked, corrected, tuned": lambda fit: tuned(corrected(fit)),
     "exact GP": lambda fit: ExactGP(*data(0)[:2], 0),
 }
 """By the number of the fit: the same seed whenever it is made."""

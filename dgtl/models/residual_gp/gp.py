@@ -97,6 +97,11 @@ class ResidualGP:
     reach: float
     freedom: float
 
+    @property
+    def variance(self) -> float:
+        """Of a new trial, far below the best, of a task that nothing is known of."""
+        return self.kernel_variance + self.offset_variance + self.noise
+
     def scale(self, below: Array) -> Array:
         """s [N] where the source model expects ``below`` less log2 throughput than at best [N]."""
         return 1.0 - (1.0 - self.floor) * np.exp(-np.maximum(below, 0.0) / self.reach)
