@@ -119,7 +119,10 @@ def _check_size(path: Path, model: onnx.ModelProto) -> None:
             size = sizes.setdefault(info.location, (path.parent / info.location).stat().st_size)
             total += size - (info.offset or 0) if info.length is None else info.length
     if total > MOST_SHARED * sum(sizes.values()):
-        raise ValueError(f"workload.path={path}: its weights are {total} bytes of smaller files")
+        raise ValueError(
+            f"workload.path={path}: weights beside the model cannot be read: they are {total} bytes "
+            "of smaller files"
+        )
 
 
 def _one_line(error: Exception) -> str:

@@ -95,7 +95,7 @@ def test_cells_are_ordinary_runs_that_their_settings_know(tmp_path):
         assert f"model={cell.model}" in command
         assert command[-1] == f"hydra.run.dir='{cell.folder}'"
     count = len(cells("default", seeds=[0, 1], root=tmp_path))
-    assert count == 2 * 4 * 8
+    assert count == 2 * 4 * 9
 
 
 @pytest.mark.parametrize("replay", [False, True])

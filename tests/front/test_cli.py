@@ -86,7 +86,7 @@ FAILED = [toys.trial(TASK, str(i), None) for i in range(3)]
 
 @pytest.mark.parametrize(
     ("trials", "code"),
-    [(TUNED.trials, 0), ([], 0), (FAILED, cli.UNTUNED)],
+    [(TUNED.trials, 0), ([], cli.UNTUNED), (FAILED, cli.UNTUNED)],
     ids=["tuned", "time over", "all failed"],
 )
 def test_exit_codes_tell_failed_layers_from_a_time_that_is_over(

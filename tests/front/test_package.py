@@ -38,7 +38,7 @@ def test_a_card_is_read_as_it_was_written(tmp_path):
 
 def test_a_damaged_card_is_named(tmp_path):
     (tmp_path / "card.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"card\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"card\.json cannot be used"):
         Card.read(tmp_path)
 
 

@@ -47,7 +47,8 @@ class _Pool(PopenPoolExecutor):
         process = self._worker_map[threading.get_ident()]._proc
         if process is None:
             raise ChildProcessError("the pool is being ended")
-        hung = threading.Timer(self._timeout + HUNG_AFTER_S, process.kill)
+        seconds = threading.TIMEOUT_MAX if self._timeout is None else self._timeout + HUNG_AFTER_S
+        hung = threading.Timer(seconds, process.kill)
         hung.daemon = True
         hung.start()
         try:

@@ -165,7 +165,7 @@ def test_without_mutation_every_parent_is_kept_once() -> None:
 
 
 def test_a_child_that_cannot_be_had_is_its_parent() -> None:
-    only = DesignSpace((Knob.tile("tile", 0, 1, 2, 64),), "SSRSRS")
+    only = DesignSpace((Knob.tile("tile", 0, 1, 4, 64),), "SSRSRS")
     tuner = MetaSchedule(population=8).tuner(Problem(landscape.TASK, only), SEED)
     children = tuner._children(np.zeros((8, 1), np.int32), np.zeros(8))
     np.testing.assert_array_equal(children, np.zeros((8, 1)))
