@@ -120,8 +120,8 @@ def _check_size(path: Path, model: onnx.ModelProto) -> None:
             total += size - (info.offset or 0) if info.length is None else info.length
     if total > MOST_SHARED * sum(sizes.values()):
         raise ValueError(
-            f"workload.path={path}: weights beside the model cannot be read: they are {total} bytes "
-            "of smaller files"
+            f"workload.path={path}: weights beside the model cannot be read: they are {total} "
+            "bytes of smaller files"
         )
 
 
