@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from dgtl.core.cores import available_cores
 from dgtl.core.files import free_name
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 STOP_GAIN = 0.002
 """`Budget.stop_gain` where it is ``auto``."""
+
+
+LEAST_STEP = 4
+"""`Budget.batch` on few cores: fewer candidates are hardly worth a look at what they told."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +121,8 @@ def budget_of(cfg: DictConfig, method: Method) -> Budget:
     stop_gain = cfg.budget.stop_gain
     if stop_gain == "auto":
         stop_gain = STOP_GAIN if scheduler_of(cfg, method).stops else None
-    return Budget(trials, cfg.budget.batch, cfg.budget.seconds, stop_gain)
+    batch = max(LEAST_STEP, available_cores()) if cfg.budget.batch is None else cfg.budget.batch
+    return Budget(trials, batch, cfg.budget.seconds, stop_gain)
 
 
 def scheduler_of(cfg: DictConfig, method: Method) -> type[Scheduler]:
