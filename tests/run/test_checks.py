@@ -30,7 +30,7 @@ WRONG = {
     "budget.stop_gain=-0.1": "budget.stop_gain=-0.1: must be a positive number",
     "budget.final=null": "budget.final=None: must be a whole number, at least 0",
     "scheduler=foo": "scheduler=foo: choose of even, gradient, expected",
-    "model=random budget.trials=null budget.tuning_set=0 budget.rounds=0": "budget.trials is missing",
+    "model=random budget.trials=null budget.tuning_set=0 budget.final=0": "budget.trials is",
     "scheduler=even budget.stop_gain=0.01": "budget.stop_gain=0.01: scheduler=even does not know",
     "model=gga budget.stop_gain=0.01": "budget.stop_gain=0.01: scheduler=gradient does not know",
     "measure=folder scheduler=expected": "scheduler=expected: would need a visit to the device for",
