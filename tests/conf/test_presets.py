@@ -159,9 +159,9 @@ def test_a_budget_speaks_to_methods_that_there_are():
         assert part.stem in methods
 
 
-def test_replayed_tables_have_a_budget_of_their_own_and_a_network_the_papers():
+def test_replayed_tables_have_a_budget_of_their_own_and_a_network_what_pays():
     live = composed("workload=vgg16")
-    assert (live.budget.tuning_set, live.budget.trials, live.history.max_trials) == (64, None, None)
+    assert (live.budget.tuning_set, live.budget.trials, live.history.max_trials) == (2, 80, None)
     assert (live.workload.name, live.workload.path) == ("vgg16", None)
     assert composed("workload=onnx", "workload.path=a.onnx").workload.path == "a.onnx"
     replayed = composed("hardware=replay", "workload=tables", "model=gga")

@@ -20,8 +20,10 @@ VARIANTS = [*((name, ()) for name in METHODS), ("dgp_paper", ("model/map=adam",)
 
 
 def configured(name: str, groups: tuple[str, ...] = (), settings: tuple[str, ...] = ()) -> Any:
-    """A method's configuration."""
-    return composed(f"model={name}", *groups, *(f"model.{text}" for text in settings)).model
+    """A method's configuration, with the paper's plan, which its class has by default."""
+    return composed(
+        f"model={name}", "budget=even", *groups, *(f"model.{text}" for text in settings)
+    ).model
 
 
 def leaves(model: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def untrained_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Deep GPs stay as they start."""
-    no_training = SimpleNamespace(train_source=lambda state, *_: state)
+    no_training = SimpleNamespace(
+        train_source=lambda state, *_: state, train_target=lambda state, *_: state
+    )
     monkeypatch.setattr("dgtl.models.deep_gp.model._training", lambda: no_training)
 
 
@@ -25,6 +27,8 @@ def given_residual(monkeypatch: pytest.MonkeyPatch) -> None:
     def given(features, *_):
         ones = np.ones(features.shape[1])
         columns = np.arange(features.shape[1])
-        return ResidualGP(columns, features.mean(axis=0), ones, 9.0 * ones, 0.5, 0.2, 0.1)
+        return ResidualGP(
+            columns, features.mean(axis=0), ones, 9.0 * ones, 0.5, 0.2, 0.1, 0.5, 1.0, 6.0
+        )
 
     monkeypatch.setattr("dgtl.models.residual_gp.fit.fit_residual_gp", given)

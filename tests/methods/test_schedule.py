@@ -46,10 +46,12 @@ class Layer:
         self.told += 1
 
     def measure(self, task, configs, *, best_s, on_trial):
+        wall_s, found = self.step_s / self.asked, []
         for config in configs:
             latency_s = _at(self.latencies, int(config.split(".")[0]))
-            wall_s = self.step_s / self.asked
-            on_trial(toys.trial(TASK, config, latency_s, wall_s=wall_s, model_s=0.0))
+            found.append(toys.trial(TASK, config, latency_s, wall_s=wall_s, model_s=0.0))
+            on_trial(found[-1])
+        return found
 
     def search(self, **more) -> TaskSearch:
         return TaskSearch(self.problem, self, self, **more)

@@ -66,6 +66,7 @@ def arguments(*overrides: str) -> list[str]:
         "history.hardware=any",
         "cache=models",
         "hydra.run.dir=out",
+        "budget=even",
         "budget.initial_set=64",
         f"budget.tuning_set={TUNING_SET}",
         f"budget.final={FINAL}",

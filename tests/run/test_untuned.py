@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import toys
+from hydra.types import RunMode
 from rich.console import Console
 
 from dgtl.core.history import SourceTask
 from dgtl.report.console import print_summary
 from dgtl.run import live
-from dgtl.run.command import JobEndedError
 from dgtl.run.settings import composed
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ FAILED = [toys.trial(TASKS[1], "a", None), toys.trial(TASKS[1], "b", None)]
 
 
 def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
-    here = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path)))
+    here = SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path)), mode=RunMode.RUN)
     monkeypatch.setattr(live, "HydraConfig", SimpleNamespace(get=lambda: here))
     monkeypatch.setattr(live, "run", lambda cfg, folder: outcome)
     cfg = composed(["workload=tiny", *overrides], {"cache": str(tmp_path)})
     try:
         live.main(cfg)
-    except JobEndedError as ended:
+    except SystemExit as ended:
         return ended.code
     return 0
 
