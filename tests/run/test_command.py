@@ -53,7 +53,7 @@ def test_the_end_of_a_job_is_the_exit_code():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "launcher",
-    ["basic", "joblib", "submitit_local", "ray"],
+    ["basic", "submitit_local", "ray"],
 )
 def test_a_job_that_fails_ends_alone(tmp_path, launcher):
     """The first of three jobs has a wrong setting, which only its own check finds."""

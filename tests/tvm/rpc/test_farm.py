@@ -109,13 +109,18 @@ def test_a_kernel_that_does_not_end_is_ended_there(farm, servers, kernels):
 
 
 def test_the_job_of_a_server_that_is_killed_is_done_elsewhere(farm, port, servers, kernels):
-    with server(port) as third:
-        jobs = [job(kernels / "slow.so") for _ in range(3)]
-        killer = threading.Thread(target=lambda: (session_of(third), time.sleep(0.5), third.kill()))
-        killer.start()
-        run(farm, *jobs)
-        killer.join()
-    assert all(one.answer["times_s"] for one in jobs)
+    for _ in range(3):  # it may join when all jobs have begun elsewhere
+        with server(port) as third:
+            jobs = [job(kernels / "slow.so") for _ in range(3)]
+            killer = threading.Thread(
+                target=lambda: (session_of(third), time.sleep(0.5), third.kill())
+            )
+            killer.start()
+            run(farm, *jobs)
+            killer.join()
+        assert all(one.answer["times_s"] for one in jobs)
+        if sorted(one.tries for one in jobs) == [1, 1, 2]:
+            break
     assert sorted(one.tries for one in jobs) == [1, 1, 2]
     assert any("tried once more" in text for text in farm.said)
 
