@@ -62,8 +62,8 @@ class RunContext:
     lock: IO[str]
 
     def remarks(self) -> list[str]:
-        """What a user of these settings may not expect."""
-        return self.method.remarks(self.budget.trials)
+        """What a user of these settings may not expect; a plan is kept one task after another."""
+        return [] if self.scheduler.interleaves else self.method.remarks(self.budget.trials)
 
 
 def start(cfg: DictConfig, folder: Path) -> RunContext:
