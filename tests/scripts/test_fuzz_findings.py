@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+
 import pytest
 from fuzz_targets import TARGETS, attempt
 
@@ -29,3 +32,12 @@ def test_it_is_refused(name, tmp_path):
     assert before in data
     taken = attempt(TARGETS[target], tmp_path / "folder", data.replace(before, after))
     assert taken == (target in PARTLY)
+
+
+def test_inputs_of_which_one_is_no_array_are_refused(tmp_path):
+    """NumPy hands on the bytes of a member that is none."""
+    good, data = TARGETS["inputs"].seeds()[0], io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good)) as before, zipfile.ZipFile(data, "w") as after:
+        for name in before.namelist():
+            after.writestr(name, b"text")
+    assert not attempt(TARGETS["inputs"], tmp_path / "folder", data.getvalue())

@@ -35,6 +35,8 @@ def read_inputs(path: Path, model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in file.files}
+        if not all(isinstance(value, np.ndarray) for value in found.values()):
+            raise TypeError("a member is no array")  # NumPy hands on its bytes
     except FileNotFoundError:
         raise ValueError(f"workload.inputs={path}: no such file") from None
     except Exception as error:
