@@ -2,8 +2,9 @@
 
 A step of a search is a batch of one task. `Even` gives all tasks as many trials (the paper's plan),
 `Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule), `Expected` what the
-tuners' models expect of the next step. All count seconds as trials have them (`Trial.search_s`), so
-that a resumed or replayed search decides as the first one did.
+tuners' models expect of the next step. All count seconds as trials have them, and `Expected` sets
+what it expects against those of building and running alone (`TaskSearch.measured_s`): so a resumed or
+replayed search decides as the first one did.
 """
 
 from __future__ import annotations
@@ -227,9 +228,10 @@ class Expected(_Greedy):
     """The task that is expected to save most of the network's time per second of search.
 
     A step of task i is worth w_i t_i g_i c / s_i: its weight, its best latency, the fraction of
-    that which its tuner expects the step to save (`TaskSearch.expected_gain`), what such
-    expectations came true so far in this network, and the seconds that a step of this task took so
-    far in the mean. Where a tuner does not say, `Gradient` does.
+    that which its tuner expects the step to save (`TaskSearch.expected_gain`), what expectations of
+    this task came true so far (those of the network where it had few), and the seconds that
+    building and running a step of it took so far in the mean. Where a tuner does not say,
+    `Gradient` does.
     """
 
     name = "expected"
