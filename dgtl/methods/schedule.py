@@ -3,8 +3,8 @@
 A step of a search is a batch of one task. `Even` gives all tasks as many trials (the paper's plan),
 `Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule), `Expected` what the
 tuners' models expect of the next step. All count seconds as trials have them, and `Expected` sets
-what it expects against those of building and running alone (`TaskSearch.measured_s`): so a resumed or
-replayed search decides as the first one did.
+what it expects against those of building and running alone (`TaskSearch.measured_s`): so a resumed
+or replayed search decides as the first one did.
 """
 
 from __future__ import annotations
