@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import toys
+from replayed import N_ROWS, write
 
 from dgtl.run.command import JobEndedError, call
 
@@ -20,10 +22,15 @@ REPLAY = (
     "budget.trials=16",
     "tracking=disabled",
     "workload.folds=2",
+    "hardware.tables=[tables.jsonl]",
+    "hardware.min_rows=1",
 )
 
 
 def sweep(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+    layers = [toys.dense(), toys.conv2d()]
+    tables = [toys.tuned(t, toys.space_of(t), N_ROWS, seed) for seed, t in enumerate(layers)]
+    write(folder / "tables.jsonl", tables)
     command = [sys.executable, str(ROOT / "run.py"), "-m", *REPLAY, "hydra.sweep.dir=out"]
     return subprocess.run(
         [*command, *overrides],
