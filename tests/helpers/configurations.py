@@ -17,9 +17,13 @@ CONF = Path(__file__).parents[2] / "conf"
 
 
 @functools.cache
-def _composed(groups: tuple[str, ...]) -> DictConfig:
+def _composed(groups: tuple[str, ...], hydra: bool) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(groups), return_hydra_config=True)
+        cfg = compose("config", list(groups), return_hydra_config=True)
+    if not hydra:
+        with open_dict(cfg):
+            del cfg["hydra"]
+    return cfg
 
 
 def composed(*overrides: str, hydra: bool = False) -> DictConfig:
@@ -36,9 +40,6 @@ def composed(*overrides: str, hydra: bool = False) -> DictConfig:
     groups = tuple(
         word for word in overrides if word[0] in "+~" or (CONF / word.split("=")[0]).is_dir()
     )
-    cfg = copy.deepcopy(_composed(groups))
-    if not hydra:
-        with open_dict(cfg):
-            del cfg["hydra"]
+    cfg = copy.deepcopy(_composed(groups, hydra))
     cfg.merge_with_dotlist([word for word in overrides if word not in groups])
     return cfg

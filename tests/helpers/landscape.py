@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from dgtl.core.history import SourceTask
@@ -91,7 +93,8 @@ def tiny_space() -> DesignSpace:
     return DesignSpace(tuple(tiles), "SSRSRS")
 
 
-def sources(n: int = 120) -> list[SourceTask]:
+@functools.cache
+def sources(n: int = 120) -> tuple[SourceTask, ...]:
     """Other shapes with ``n`` random trials each."""
     found = []
     for seed, shape in enumerate([(32, 256, 64), (64, 64, 128), (128, 512, 32), (16, 96, 192)]):
@@ -100,7 +103,7 @@ def sources(n: int = 120) -> list[SourceTask]:
         keys = space.keys(space.sample_distinct(np.random.default_rng(seed), n))
         trials = Machine(space).measure(task, keys, best_s=np.inf)
         found.append(SourceTask(task, space, tuple(trials)))
-    return found
+    return tuple(found)
 
 
 def run(
