@@ -12,6 +12,7 @@ import onnx
 import onnx_models as forms
 import onnxruntime
 import pytest
+from bench import where
 from tvm_layers import CORES
 
 import dgtl
@@ -236,3 +237,16 @@ def test_without_history_nothing_is_known_and_nothing_remembered(folder, home):
     assert len(trials) == 8
     assert all(t.stage != KNOWN for t in trials)
     assert LocalHistory.read(home / "history").n_trials == before
+
+
+def test_where_its_time_goes_is_told_by_layer(folder, home, capsys):
+    where.where(folder / "model.so", *where.built(folder, home / "model.onnx"), repeats=3)
+    said = capsys.readouterr().out
+    assert "conv 3x3 4->8 8x8" in said
+    times = json.loads(said.splitlines()[-1])
+    assert 0 < times["tuned_ms"] < 1.5 * times["network_ms"]
+
+
+def test_where_needs_the_model_that_a_folder_is_of(folder):
+    with pytest.raises(ValueError, match="give --model FILE"):
+        where.built(folder, None)
