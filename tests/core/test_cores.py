@@ -1,66 +1,13 @@
-"""Cores that a control group grants, as a container of either version shows them."""
+"""Cores are those that this process may run on, and no more than it is granted."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dgtl.core import cores
-from dgtl.core.cores import available_cores, quota_cores
-
-NOWHERE = Path("/nonexistent")
-
-
-def limit(folder: Path, version: int, quota: object, period: int = 100_000) -> None:
-    """Sets the quota of a group, as the kernel shows it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if version == 2:
-        (folder / "cpu.max").write_text(f"{quota} {period}\n")
-    else:
-        (folder / "cpu.cfs_quota_us").write_text(f"{quota}\n")
-        (folder / "cpu.cfs_period_us").write_text(f"{period}\n")
-
-
-@given(quota=st.integers(1000, 10**7), period=st.integers(1000, 10**6))
-def test_the_quota_is_read_in_both_versions(tmp_path_factory, quota, period):
-    second, first = tmp_path_factory.mktemp("v2"), tmp_path_factory.mktemp("v1")
-    limit(second, 2, quota, period)
-    limit(first / "cpu", 1, quota, period)
-    for root in (first, second):
-        assert quota_cores(root, NOWHERE) == pytest.approx(quota / period)
-
-
-@pytest.mark.parametrize("content", ["max 100000\n", "", "odd", "100000 0\n"])
-def test_no_quota_is_no_limit(tmp_path, content):
-    (tmp_path / "cpu.max").write_text(content)
-    assert quota_cores(tmp_path, NOWHERE) is None
-
-
-def test_no_quota_in_version_one_is_no_limit(tmp_path):
-    limit(tmp_path / "cpu", 1, -1)
-    assert quota_cores(tmp_path, NOWHERE) is None
-
-
-def test_the_narrowest_group_above_this_process_counts(tmp_path):
-    """As under systemd, where the quota is that of a slice, and nothing is said at the root."""
-    groups = tmp_path / "groups"
-    groups.write_text("0::/user.slice/job.slice/run.scope\n")
-    limit(tmp_path / "user.slice", 2, 400_000)
-    limit(tmp_path / "user.slice" / "job.slice", 2, 150_000)
-    limit(tmp_path / "user.slice" / "job.slice" / "run.scope", 2, "max")
-    limit(tmp_path / "other.slice", 2, 1000)
-    assert quota_cores(tmp_path, groups) == 1.5
-
-
-def test_a_group_of_version_one_is_found_under_both_its_names(tmp_path):
-    groups = tmp_path / "groups"
-    groups.write_text("5:memory:/a\n4:cpu,cpuacct:/docker/0123\n0::/\n")
-    limit(tmp_path / "cpu,cpuacct" / "docker" / "0123", 1, 200_000)
-    assert quota_cores(tmp_path, groups) == 2.0
+from dgtl.core import cgroups
+from dgtl.core.cores import available_cores
 
 
 @pytest.mark.parametrize(
@@ -68,5 +15,5 @@ def test_a_group_of_version_one_is_found_under_both_its_names(tmp_path):
 )
 def test_whole_cores_of_the_quota_count_and_at_least_one(monkeypatch, quota, wanted):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
-    monkeypatch.setattr(cores, "quota_cores", lambda: quota)
+    monkeypatch.setattr(cgroups, "quota_cores", lambda: quota)
     assert available_cores() == wanted

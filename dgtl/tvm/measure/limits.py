@@ -10,13 +10,10 @@ from pathlib import Path
 
 import psutil
 
+from dgtl.core import cgroups
+
 MEMORY_SHARE = 0.5
 """Of the machine's memory, what one worker may allocate: candidates take a hundredth of that."""
-
-CGROUP_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 
 
 def limit_memory() -> None:
@@ -42,8 +39,6 @@ def die_with_parent() -> None:
 
 def memory_bytes() -> int:
     """Memory of this machine, or of the container that this is in."""
-    found = [psutil.virtual_memory().total]
-    for path in CGROUP_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # another version of cgroups; "max"
-            found.append(int(path.read_text()))
-    return min(found)
+    total = int(psutil.virtual_memory().total)
+    granted = cgroups.memory_bytes()
+    return total if granted is None else min(total, granted)

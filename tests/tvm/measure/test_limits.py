@@ -10,6 +10,7 @@ import time
 
 import psutil
 
+from dgtl.core import cgroups
 from dgtl.tvm.measure import limits
 
 ALLOCATE = """
@@ -39,14 +40,11 @@ def test_what_is_beyond_the_share_is_refused_and_it_is_killed_first():
     assert done.stdout.split() == ["refused", "1000"]
 
 
-def test_memory_is_that_of_the_container(tmp_path, monkeypatch):
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(limits, "CGROUP_LIMITS", (limit,))
-    assert limits.memory_bytes() == psutil.virtual_memory().total
-    limit.write_text("max\n")
-    assert limits.memory_bytes() == psutil.virtual_memory().total
-    limit.write_text("1000000\n")
-    assert limits.memory_bytes() == 1_000_000
+def test_memory_is_no_more_than_a_container_grants(monkeypatch):
+    total = psutil.virtual_memory().total
+    for granted, memory in ((None, total), (1_000_000, 1_000_000), (2 * total, total)):
+        monkeypatch.setattr(cgroups, "memory_bytes", lambda granted=granted: granted)
+        assert limits.memory_bytes() == memory
 
 
 def test_a_worker_ends_with_a_parent_that_is_killed():
