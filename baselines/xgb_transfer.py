@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dgtl.features.dataset import source_data
-from dgtl.methods.transfer import Transfer
+from dgtl.methods.transfer import BUILD_PENALTY, Transfer
 from dgtl.models.base import MIN_ROWS
 from dgtl.models.xgb import XGBConfig, XGBModel
 
@@ -39,6 +39,7 @@ class XGBTransfer(Transfer):
 
     target_weight: float = 8.0
     trees: XGBConfig = dataclasses.field(default_factory=XGBConfig)
+    build_penalty: float = BUILD_PENALTY
 
     name = "xgb_transfer"
 

@@ -43,3 +43,20 @@ def source_outcomes(
     """Features [N, D] of all trials of the sources, and whether they ran [N]."""
     rows = [FeatureMap(s.task, s.space)(s.space.of_trials(s.trials)) for s in sources]
     return np.concatenate(rows), np.array([t.ok for s in sources for t in s.trials])
+
+
+def source_builds(sources: Sequence[SourceTask]) -> NDArray[np.float64]:
+    """Build times [N] of all trials of the sources, in the order of `source_outcomes`.
+
+    As multiples of the median on their hardware, for machines differ; NaN where a trial failed or
+    does not say.
+    """
+    build_s = [np.array([t.build_s if t.ok else 0.0 for t in s.trials]) for s in sources]
+    hardware = np.repeat([s.task.hardware.name for s in sources], [len(b) for b in build_s])
+    relative = np.concatenate(build_s)
+    relative[relative <= 0.0] = np.nan
+    for name in np.unique(hardware):
+        own = hardware == name
+        if np.isfinite(relative[own]).any():
+            relative[own] /= np.nanmedian(relative[own])
+    return relative

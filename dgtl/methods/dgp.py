@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.features.dataset import layers_of, source_data
-from dgtl.methods.transfer import Choice, Transfer
+from dgtl.methods.transfer import BUILD_PENALTY, Choice, Transfer
 from dgtl.models.cache import load_or_fit
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.ready import load_ready
@@ -69,6 +69,7 @@ class DGP(Transfer):
     greedy_fraction: float = 0.5
     update_every: int = 16
     covariance_scale: float = 1.0
+    build_penalty: float = BUILD_PENALTY
 
     name = "dgp"
     scheduler = "expected"
@@ -173,15 +174,14 @@ class DGP(Transfer):
         if not isinstance(model, TunedDGP) or len(features) == 0:
             return super().select_batch(model, features, n, observed, rng)
         mean, covariance = model.joint(features, (observed.features, observed.gflops))
-        penalty = np.zeros(len(mean))
-        if self.validity is not None:
-            penalty = self.validity.penalty(features)
-        order = np.argsort(-(mean + penalty), kind="stable")
+        log2_runs = self.log2_runs(features)
+        worth = mean - self.build_cost(features)
+        order = np.argsort(-(worth + log2_runs), kind="stable")
         incumbent = None if observed.best_gflops is None else float(np.log2(observed.best_gflops))
         chosen = greedy_qei(
-            mean[order],
+            worth[order],
             self.covariance_scale * covariance[np.ix_(order, order)],
-            np.exp2(penalty[order]),
+            np.exp2(log2_runs[order]),
             n,
             incumbent,
             rng,
@@ -191,5 +191,5 @@ class DGP(Transfer):
         gain = None
         if incumbent is not None:
             joint = self.covariance_scale * covariance[np.ix_(rows, rows)]
-            gain = expected_saving(mean[rows], joint, np.exp2(penalty[rows]), incumbent, rng)
+            gain = expected_saving(mean[rows], joint, np.exp2(log2_runs[rows]), incumbent, rng)
         return Choice(rows, mean[rows], gain)

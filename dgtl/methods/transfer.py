@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dgtl.core.records import best_trial
-from dgtl.features.dataset import source_outcomes
+from dgtl.features.dataset import source_builds, source_outcomes
 from dgtl.methods.base import Method, stream
 from dgtl.models.base import MIN_SOURCE_ROWS
+from dgtl.models.build_time import BuildTime
 from dgtl.models.validity import Validity
 from dgtl.search.annealing import AnnealingOptions, anneal, untried
 
@@ -113,6 +115,9 @@ STARTS_TRIED = 0.25
 """Fraction of the chains that start at the best trials; the others start at the best predictions.
 """
 
+BUILD_PENALTY = 0.2
+"""`Transfer.build_penalty` of those that count what a build costs: docs/decisions."""
+
 
 @dataclasses.dataclass
 class Transfer(Method):
@@ -125,10 +130,13 @@ class Transfer(Method):
         final: top predictions of a search that are run.
         rounds: how often to tune the model and search; 1 is the paper's.
         annealing: the search.
+        build_penalty: log2 throughput that a configuration must have more for each doubling of its
+            predicted build time over the median; 0, the paper's: builds are for nothing.
 
     Attributes:
         source: the model of the source tasks; None if there was nothing to learn from.
         validity: which configurations run at all; None likewise.
+        build_time: which take long to build; None likewise, or where it does not matter.
     """
 
     initial_set: int = 4096
@@ -137,6 +145,7 @@ class Transfer(Method):
     final: int = 16
     rounds: int = 1
     annealing: AnnealingOptions = ANNEALING
+    build_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.tuning_set_by not in ("model", "random"):
@@ -148,6 +157,8 @@ class Transfer(Method):
                 raise ValueError(f"{self.name}: {field}={getattr(self, field)}: at least 1")
         if self.rounds < 0:
             raise ValueError(f"{self.name}: rounds={self.rounds}: at least 0")
+        if not 0.0 <= self.build_penalty < math.inf:
+            raise ValueError(f"{self.name}: build_penalty={self.build_penalty}: at least 0")
         if self.initial_set < self.tuning_set:
             raise ValueError(
                 f"{self.name}: initial_set={self.initial_set} is smaller than "
@@ -155,6 +166,7 @@ class Transfer(Method):
             )
         self.source: CostModel | None = None
         self.validity: Validity | None = None
+        self.build_time: BuildTime | None = None
 
     @property
     def planned_trials(self) -> int:
@@ -175,13 +187,16 @@ class Transfer(Method):
         return []
 
     def prepare(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> None:
-        """Stage 1: learns from the sources which configurations run, and how fast.
+        """Stage 1: learns from the sources which configurations run, how fast, and how they build.
 
         See `Method.prepare`; too few trials leave the method without a source.
         """
-        self.source, self.validity, self.cached_training_s = None, None, 0.0
+        self.source, self.validity, self.build_time, self.cached_training_s = None, None, None, 0.0
         if sum(len(source.ok_trials) for source in sources) >= MIN_SOURCE_ROWS:
-            self.validity = Validity(*source_outcomes(sources), seed=seed)
+            features, ran = source_outcomes(sources)
+            self.validity = Validity(features, ran, seed=seed)
+            if self.build_penalty > 0.0:
+                self.build_time = BuildTime(features, source_builds(sources), seed=seed)
             self.source = self.fit_source(sources, cache, seed)
 
     @abc.abstractmethod
@@ -241,9 +256,24 @@ class Transfer(Method):
         return Choice(first, model.predict_mean(features[first]))
 
     def score(self, model: CostModel, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What candidates [N, D] are ranked by: expected log2 throughput, and whether they run."""
+        """What candidates [N, D] are ranked by, in log2 throughput.
+
+        What is expected of them, whether they run, and what their building costs.
+        """
         mean = model.predict_mean(features)
-        return mean if self.validity is None else mean + self.validity.penalty(features)
+        return mean + self.log2_runs(features) - self.build_cost(features)
+
+    def log2_runs(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """log2 of the probability [N] that candidates [N, D] run at all."""
+        if self.validity is None:
+            return np.zeros(len(features))
+        return self.validity.penalty(features)
+
+    def build_cost(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What building candidates [N, D] costs, in log2 throughput [N]."""
+        if self.build_time is None:
+            return np.zeros(len(features))
+        return self.build_penalty * self.build_time.doublings(features)
 
     def tuner(self, problem: Problem, seed: np.random.SeedSequence) -> TransferTuner:
         return TransferTuner(self, problem, seed)

@@ -271,9 +271,8 @@ class TunedDGP:
             correction: of the source model.
         """
         none = np.empty((0, source.width)), np.empty(0), np.empty(0)
-        found = cls(source, 0.0, source.residual.condition(*none), correction)
-        found._top = float(found._prior(check_features(like, source.width)).max())
-        return found
+        top = float(_expected(source, correction, check_features(like, source.width)).max())
+        return cls(source, top, source.residual.condition(*none), correction)
 
     def adapt(self, features: ArrayLike, gflops: ArrayLike) -> TunedDGP:
         """The source model tuned to these trials of the task alone, see `StackedDGP.adapt`."""
@@ -322,5 +321,10 @@ class TunedDGP:
 
     def _prior(self, x: Array) -> Array:
         """Log2 throughput [N] that is expected at features [N, D] without a trial of the task."""
-        prior = self._source.predict_mean(x)
-        return prior if self._correction is None else prior + self._correction.predict_mean(x)
+        return _expected(self._source, self._correction, x)
+
+
+def _expected(source: StackedDGP, correction: XGBModel | None, x: Array) -> Array:
+    """Log2 throughput [N] that a source model, corrected, expects at features [N, D]."""
+    mean = source.predict_mean(x)
+    return mean if correction is None else mean + correction.predict_mean(x)

@@ -91,6 +91,30 @@ def test_candidates_that_hardly_run_come_last() -> None:
     assert selected(method, Known(mean, 1e-4 * np.eye(N)), 1)[0].tolist() == [1]
 
 
+class Slow:
+    """A build time of which some candidates have three doublings."""
+
+    def __init__(self, *rows: int) -> None:
+        self.rows = rows
+
+    def doublings(self, features):
+        return np.where(np.isin(np.asarray(features)[:, 0], self.rows), 3.0, 0.0)
+
+
+@pytest.mark.parametrize("greedy_fraction", [0.0, 1.0])
+def test_what_takes_long_to_build_must_be_so_much_better(greedy_fraction) -> None:
+    """The first candidate is better by 0.5, the second by 0.7; a doubling costs 0.2."""
+    mean = np.linspace(4.0, 3.9, N)
+    mean[:2] = 4.5, 4.7
+    method = DGP(greedy_fraction=greedy_fraction, build_penalty=0.2)
+    model = Known(mean, 1e-6 * np.eye(N))
+    assert selected(method, model, 3)[0].tolist() == [1, 0, 2]
+    method.build_time = Slow(0, 1)
+    rows, log2 = selected(method, model, 3)
+    assert rows.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(log2, mean[rows])
+
+
 def test_the_joint_prediction_is_conditioned_on_what_was_observed() -> None:
     model = Known(np.zeros(N), np.eye(N))
     observed = Observations(numbered(3), np.array([1.0, 2.0, 3.0]), 3.0)

@@ -176,6 +176,39 @@ def test_what_hardly_runs_is_ranked_behind_what_does() -> None:
     np.testing.assert_array_equal(tuner.ask(10), best)
 
 
+class UnrolledIsSlow:
+    """A build time that what is unrolled far has two doublings of."""
+
+    def doublings(self, features):
+        return -UnrolledFails().penalty(features) / 25.0
+
+
+def test_a_doubling_of_the_build_time_costs_what_is_asked_for_it() -> None:
+    method = InSubbatches(initial_set=64, tuning_set=10, build_penalty=0.3)
+    features = PROBLEM.features(initial_set(method))
+    plain = method.score(method.source, features)
+    method.build_time = UnrolledIsSlow()
+    cost = 0.3 * UnrolledIsSlow().doublings(features)
+    assert set(cost) == {0.0, 0.6}
+    np.testing.assert_array_equal(method.score(method.source, features), plain - cost)
+
+
+def test_build_times_are_learned_where_they_matter(tmp_path) -> None:
+    source = toys.tuned(TASK, SPACE, 60, seed=0)
+    trials = tuple(trial.replace(build_s=0.5) for trial in source.trials)
+    for penalty in (0.0, 0.2):
+        method = InSubbatches(build_penalty=penalty)
+        method.fit_source = lambda *_: AnyRanking()
+        method.prepare([dataclasses.replace(source, trials=trials)], tmp_path, seed=0)
+        assert (method.build_time is not None) == (penalty > 0.0)
+
+
+@pytest.mark.parametrize("penalty", [-0.1, float("nan"), float("inf")])
+def test_a_penalty_of_builds_is_a_number_that_is_not_negative(penalty) -> None:
+    with pytest.raises(ValueError, match="build_penalty"):
+        InSubbatches(build_penalty=penalty)
+
+
 def test_chains_start_at_the_fastest_trials_and_then_at_the_best_predictions(monkeypatch) -> None:
     starts = []
 
