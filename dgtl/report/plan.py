@@ -313,7 +313,9 @@ class Interleaved(Plan):
 
     def _all(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._tried} trials of at most {self._most}{failed}, {self._layers()}"
+        # Where seconds are limited, they end it, and the most that trials may be says little.
+        most = f" of at most {self._most}" if self._seconds is None else ""
+        return f"{self._tried} trials{most}{failed}, {self._layers()}"
 
     def _layers(self) -> str:
         """What all layers take together; before it is known, how many were tried, or ran."""

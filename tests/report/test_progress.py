@@ -379,6 +379,13 @@ def test_a_search_that_may_end_earlier_has_at_most_so_much_time_left(interleaved
     assert "at most 1:30 min left" in out.getvalue()
 
 
+def test_where_seconds_end_a_search_the_most_of_its_trials_is_not_told():
+    progress, out, _ = progress_to()
+    progress.plan(LAYERS, interleaved=True, trials=1_600_000, seconds=90.0)
+    progress.task(1)
+    assert "0 trials, 0 of 2 layers tried" in out.getvalue()
+
+
 def test_layers_of_which_nothing_ran_are_counted():
     progress, out, _ = progress_to()
     with progress:
