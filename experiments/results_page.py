@@ -49,6 +49,9 @@ NETWORKS = {
 }
 """Results of `experiments.network`; a section for each that is there."""
 
+LATENCY = "Tuned for a minute each"
+"""Result of `experiments.latency`."""
+
 CAMPAIGNS = {
     "table1": "Table 1, AMD EPYC, four cores",
     "xeon/table1": "Table 1, Intel Xeon, four cores",
@@ -121,6 +124,8 @@ def page(results: Path) -> str:
     if there := [name for name in NETWORKS if (results / f"{name}.md").exists()]:
         parts.append("## Recorded networks searched as one")
         parts += [_said(results, name, NETWORKS[name]) for name in there]
+    if (results / "latency.md").exists():
+        parts += ["## Networks against ONNX Runtime", _said(results, "latency", LATENCY)]
     parts.append(f"## The paper's table\n\n{CAMPAIGN_NOTE}")
     for name, title in CAMPAIGNS.items():
         parts.append(_section(results, name, title, campaign(results / f"{name}.csv")))
@@ -139,7 +144,9 @@ def _said(results: Path, name: str, title: str) -> str:
 
 def _section(results: Path, name: str, title: str, table: str) -> str:
     about = made_by((results / f"{name}.md").read_text())
-    return f"### {title}\n\n{table}\n\n{about}\n- all columns: `results/{name}.md`, `.csv`, `.html`"
+    suffixes = [s for s in (".csv", ".html") if (results / f"{name}{s}").exists()]
+    files = ", ".join([f"`results/{name}.md`", *(f"`{suffix}`" for suffix in suffixes)])
+    return f"### {title}\n\n{table}\n\n{about}\n- all columns: {files}"
 
 
 def main() -> None:

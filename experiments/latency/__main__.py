@@ -2,6 +2,7 @@
 
     python -m experiments.latency resnet18 mobilenet_v2 --seconds 120
     python -m experiments.latency model.onnx --shape x=1,3,224,224 --systems dgtl,onnxruntime
+    python -m experiments.latency --table results       # of all that were raced in --out
 
 All on the same file, the same input and the same cores: each keeps a warm process of its own, which
 sleeps while another has its turn, so that what else the machine does hits all of them alike. Others
@@ -24,7 +25,9 @@ from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import race
 from dgtl.tvm.workload import networks
+from experiments.latency import table
 from experiments.latency.systems import SYSTEMS, MissingError, flops
+from experiments.latency.table import Raced
 
 if TYPE_CHECKING:
     from dgtl.tvm.deploy.race import Contender
@@ -36,7 +39,7 @@ RESAMPLES = 2000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("models", nargs="+", help="ONNX files, or names of built-in networks")
+    parser.add_argument("models", nargs="*", help="ONNX files, or names of built-in networks")
     parser.add_argument("--shape", action="append", default=[], help="of an input: x=1,3,224,224")
     parser.add_argument("--systems", default="untuned,dgtl,onnxruntime,onnxruntime_patient")
     parser.add_argument("--seconds", type=float, default=120.0, help="of dgtl's search")
@@ -47,7 +50,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="turns of each")
     parser.add_argument("--peak", type=float, help="arithmetic limit [GFLOPS], of bench/peak.py")
     parser.add_argument("--out", type=Path, default=Path("build/latency"))
+    parser.add_argument("--table", type=Path, help="folder for the table of all in --out")
     args = parser.parse_args()
+    if not args.models and args.table is None:
+        parser.error("give models to race, or --table FOLDER")
     chosen = args.systems.split(",")
     if unknown := [name for name in chosen if name not in SYSTEMS]:
         parser.error(f"no such system: {unknown[0]}; choose of {', '.join(SYSTEMS)}")
@@ -61,7 +67,13 @@ def main() -> None:
             figures[name] = compare(model, chosen, args)
         except ValueError as error:
             raise SystemExit(f"error: {model}: {error}") from error
-    print(json.dumps(figures))
+    if args.table is not None:
+        try:
+            print(table.write(args.out, args.table))
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from error
+    if args.models:
+        print(json.dumps(figures))
 
 
 def compare(model: str, chosen: list[str], args: Any) -> dict[str, dict[str, float]]:
@@ -88,6 +100,7 @@ def compare(model: str, chosen: list[str], args: Any) -> dict[str, dict[str, flo
         for contender in contenders:
             contender.close()
     found = {c.name: _figures(c) | {"search_s": round(searched[c.name], 1)} for c in contenders}
+    Raced.now(Path(model).stem, found, hardware, args.set).keep(folder)
     for name, row in found.items():
         print(
             f"  {name:20s} {row['quartile_ms']:9.3f} ms [{row['low_ms']:.3f}, {row['high_ms']:.3f}]"
