@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 import tempfile
@@ -17,7 +18,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from dgtl.core.records import Hardware
 from dgtl.measure.protocol import MeasureOptions
-from dgtl.tvm import cuda
+from dgtl.tvm import arithmetic, cuda
 from dgtl.tvm.measure import workers
 from dgtl.tvm.measure.local import run_alone
 
@@ -101,7 +102,8 @@ def build(
         hardware: what to build for.
         library: file to write.
         database: schedules to apply; without one every function stays unscheduled, on a GPU with
-            TVM's default schedules, as are those that it lacks.
+            TVM's default schedules, as are those that it lacks. With one, all functions have the
+            exponentials of `dgtl.tvm.arithmetic`.
 
     Returns:
         For CUDA its binaries, see `dgtl.tvm.cuda.write_binaries`.
@@ -117,7 +119,9 @@ def build(
             network = T.DeadCodeElimination()(network)
         if hardware.kind == "cuda":
             network = dlight.ApplyDefaultSchedule(*DEFAULT_GPU)(network)
-        executable = tvm.compile(network, target=target)
+        tuned = contextlib.nullcontext() if database is None else arithmetic.vectorised()
+        with tuned:
+            executable = tvm.compile(network, target=target)
     executable.export_library(str(library))
     if hardware.kind != "cuda":
         return {}

@@ -1,9 +1,9 @@
 """From a scheduled function to a library: TVM's own way, without what a search need not pay for.
 
-The machine code is that of `tvm.compile`, byte for byte
-(`docs/decisions/0017-builds-without-what-changes-nothing.md`): left out are passes that change
-nothing in functions for a CPU, and the start of the compiler driver, which takes eight
-times as long as the linker that it calls.
+The machine code is that of `tvm.compile`, byte for byte but for exponentials
+(`docs/decisions/0017-builds-without-what-changes-nothing.md`, `dgtl.tvm.arithmetic`): left out are
+passes that change nothing in functions for a CPU, and the start of the compiler driver, which takes
+eight times as long as the linker that it calls.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import tvm
 from tvm.support import cc
 
-from dgtl.tvm import cuda
+from dgtl.tvm import arithmetic, cuda
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ the time: it asks the prover of TVM about every statement of an unrolled loop.""
 def compiled(mod: tvm.ir.IRModule, target: tvm.target.Target) -> tvm.runtime.Module:
     """The machine code of a scheduled function."""
     idle = IDLE if target.kind.name == "llvm" else ()
-    with tvm.transform.PassContext(disabled_pass=list(idle)):
+    with arithmetic.vectorised(), tvm.transform.PassContext(disabled_pass=list(idle)):
         return tvm.tirx.build(mod, target=target)
 
 
