@@ -1,9 +1,9 @@
 """Exponentials that a vector unit can compute: how `exp` and `erf` are lowered for CPUs.
 
 LLVM has no vector form of them and calls the C library for every element, 4 ns each: of
-EfficientNet-B0, whose layers end in x / (1 + exp(-x)), that is a third of the time. Sigmoid, tanh and
-softmax become `exp` before it is lowered here. Within a few units in the last place of float32; other
-types are computed as TVM does.
+EfficientNet-B0, whose layers end in x / (1 + exp(-x)), that is a third of the time. Sigmoid, tanh
+and softmax become `exp` before it is lowered here. Within a few units in the last place of float32;
+other types are computed as TVM does. docs/decisions/0020-exponentials-of-vectors.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EXP = (
     *(1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3),
     *(4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1),
 )
-"""Of (exp(f) - 1 - f) / f^2 for |f| <= ln(2) / 2, the highest power first (Moshier, Cephes, `expf`)."""
+"""Of (exp(f) - 1 - f) / f^2 for |f| <= ln(2) / 2, the highest power first (Cephes, `expf`)."""
 
 LN2 = (0.693359375, -2.12194440e-4)
 """Its parts: the first has so few digits that its multiples are exact (same source)."""
