@@ -124,6 +124,7 @@ GIVEN = {
     "trees.growth": ("trees.warm_up=32",),
     # So few chains that some steps find nothing.
     "dgp_paper.annealing.patience": ("annealing.chains=4", "annealing.steps=100"),
+    "xgb_transfer.annealing.patience": ("annealing.chains=4", "annealing.steps=100"),
     # So that generations are in vain.
     "gga.patience": ("mutation=0.0", "offspring=4", "generations=1", "population=16"),
 }

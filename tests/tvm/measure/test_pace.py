@@ -72,7 +72,9 @@ def test_without_patience_nothing_is_looked_at():
 def test_full_speed_is_near_the_fastest_so_far(seconds):
     ours = Machine([float(s) for s in seconds]).pace(0.3)
     for count in range(FIRST_LOOKS, len(seconds)):
-        assert ours.full() == (seconds[count] <= SLOWED * min(seconds[: count + 1]))
+        full, limit = ours.full(), SLOWED * min(seconds[: count + 1])
+        # On the limit itself rounding decides: the clock's readings are sums.
+        assert seconds[count] == limit or full == (seconds[count] < limit)
 
 
 def test_the_work_takes_all_threads_alike(monkeypatch):
