@@ -92,7 +92,9 @@ def wrong_check(mod_file: str, target: str, config: str) -> tuple[float, float]:
 def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
     configs = keys(4)
     told = []
-    options = dataclasses.replace(OPTIONS, throttle_wait_s=MeasureOptions.throttle_wait_s)
+    # Beside another test a machine may be slow for longer than a hanging kernel is given.
+    patient = {"throttle_wait_s": MeasureOptions.throttle_wait_s, "run_timeout_s": 30.0}
+    options = dataclasses.replace(OPTIONS, **patient)
     with measurer(hardware, options) as ours:
         trials = ours.measure(TASK, configs, best_s=math.inf, on_trial=told.append)
         assert ours.check(TASK, configs[0]) is None
