@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import tvm
@@ -45,6 +46,11 @@ class Builders:
         self._timeout_s = timeout_s
         self._count = 0
         self._pool = pools.start(available_cores(), timeout_s, hardware.num_cores, str(self.folder))
+
+    def start(self) -> None:
+        """Waits until all processes have started, which the first builds would wait for."""
+        for future in [self._pool.submit(os.getpid) for _ in range(available_cores())]:
+            future.result()
 
     def close(self) -> None:
         """Ends the processes and removes every file that was built."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,10 @@ class LocalMeasurer:
         self._builders = Builders(hardware, functions, self.options.build_timeout_s)
         self._lock = machine_lock()
         self._start_runner()
+        # Now, for the seconds of the first trials would say that their layer is slow to measure.
+        running = self._runner.submit(os.getpid)
+        self._builders.start()
+        running.result()
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
         self._checker = self._pool(1, 60 + self.options.build_timeout_s)
 
