@@ -1,7 +1,7 @@
 """Where a tuned network's time goes: by function, tuned and untuned, and what the runtime takes.
 
     python scripts/bench/where.py outputs/mobilenet_v2/dgp/...
-    python scripts/bench/where.py model_tuned --model model.onnx     # what `dgtl tune` made
+    python scripts/bench/where.py copy --model model.onnx     # of what `dgtl tune` made
 
 Functions are timed inside the network, by the runtime's own hook around each call. Prints every
 function that takes at least half a percent, slowest first, then the sums. Ends with one line of
@@ -19,8 +19,8 @@ import tvm
 
 from dgtl.core.records import Hardware
 from dgtl.core.titles import titles
-from dgtl.results.card import CARD, Card
-from dgtl.results.run_folder import Run
+from dgtl.results.card import Card
+from dgtl.results.run_folder import Origin, Run
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.tasks import extract, lower
@@ -35,7 +35,9 @@ LEAST = 0.005
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, help="of a run, or of what `dgtl tune` made")
-    parser.add_argument("--model", type=Path, help="its ONNX file, where the folder has a card")
+    parser.add_argument(
+        "--model", type=Path, help="its ONNX file, where the folder has no run.json"
+    )
     parser.add_argument("--repeats", type=int, default=100, help="runs of the network")
     args = parser.parse_args()
     try:
@@ -53,17 +55,15 @@ def built(folder: Path, model: Path | None) -> tuple[Hardware, Network]:
     """
     if not (folder / "model.so").exists():
         raise ValueError(f"{folder} holds no network that was built")
-    if (folder / CARD).exists():
-        if model is None:
-            raise ValueError(f"{folder} does not hold its ONNX file: give --model FILE")
-        card = Card.read(folder)
-        shapes = {value.name: list(value.shape) for value in card.inputs}
-        network = networks.load("onnx", 0, str(model), shapes=shapes)
-        return Hardware(card.hardware, card.target, card.num_cores), network
-    run = Run.read(folder)
-    if run.origin is None:
-        raise ValueError(f"{folder} does not say which network it is of")
-    return run.hardware, networks.of_config(run.origin.config["workload"])
+    if model is None:
+        origin = Origin.read(folder)
+        if origin is None:
+            raise ValueError(f"{folder} does not say which network it is of: give --model FILE")
+        return Run.read(folder).hardware, networks.of_config(origin.config["workload"])
+    card = Card.read(folder)
+    shapes = {value.name: list(value.shape) for value in card.inputs}
+    network = networks.load("onnx", 0, str(model), shapes=shapes)
+    return Hardware(card.hardware, card.target, card.num_cores), network
 
 
 def where(library: Path, hardware: Hardware, network: Network, repeats: int) -> None:

@@ -240,13 +240,18 @@ def test_without_history_nothing_is_known_and_nothing_remembered(folder, home):
 
 
 def test_where_its_time_goes_is_told_by_layer(folder, home, capsys):
-    where.where(folder / "model.so", *where.built(folder, home / "model.onnx"), repeats=3)
+    where.where(folder / "model.so", *where.built(folder, None), repeats=3)
     said = capsys.readouterr().out
     assert "conv 3x3 4->8 8x8" in said
     times = json.loads(said.splitlines()[-1])
     assert 0 < times["tuned_ms"] < 1.5 * times["network_ms"]
 
 
-def test_where_needs_the_model_that_a_folder_is_of(folder):
+def test_where_needs_the_model_that_a_copy_is_of(folder, home, other):
+    copy = other()
     with pytest.raises(ValueError, match="give --model FILE"):
-        where.built(folder, None)
+        where.built(copy, None)
+    ours, network = where.built(copy, home / "model.onnx")
+    theirs, same = where.built(folder, None)
+    assert ours == theirs
+    assert network.model == same.model
