@@ -7,11 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from dgtl.core.files import write_whole
-from dgtl.core.revision import revision
-from dgtl.results.model_hash import model_hash
-from dgtl.run.settings import composed
-from dgtl.run.start import resolved
-from experiments.shared.models import Model
+from experiments.shared.models import Model, todays
 from experiments.shared.results import made, markdown_table, write_csv, write_origin
 
 if TYPE_CHECKING:
@@ -60,10 +56,9 @@ class Raced:
             settings: of `dgtl.tune`.
         """
         overrides = ("budget=seconds", *settings)
-        config = resolved(composed(list(overrides), {}))
-        model = Model(model_hash(config["model"]), None, overrides)
+        model = Model(todays(Model(overrides=overrides)), None, overrides)
         name = f"{hardware.name}, {hardware.num_cores} cores"
-        return cls(network, systems, model, name, revision() or "not from a checkout")
+        return cls(network, systems, model, name, made({})["revision"])
 
     def keep(self, folder: Path) -> None:
         """Writes it into the network's folder."""
@@ -73,10 +68,7 @@ class Raced:
     def read(cls, path: Path) -> Raced:
         """What `keep` wrote."""
         content = json.loads(path.read_text())
-        model = content["model"]
-        overrides = model["overrides"]
-        model["overrides"] = None if overrides is None else tuple(overrides)
-        return cls(**{**content, "model": Model(**model)})
+        return cls(**{**content, "model": Model.read(content["model"])})
 
     def row(self) -> list[str]:
         """Its line of the table: lowest quartiles, and dgtl's in ratio to the others'."""

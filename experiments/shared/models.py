@@ -6,16 +6,22 @@ Kept beside every table, in ``results/NAME.json``; `experiments.status` reads it
 from __future__ import annotations
 
 import dataclasses
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from dgtl.results.model_hash import UNKNOWN
+from dgtl.results.model_hash import UNKNOWN, model_hash
 from dgtl.results.run_folder import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+
+CONF = Path(__file__).parents[2] / "conf"
 
 NO_MODEL = (
     *("seed", "fresh", "cache", "tracking", "hydra", "share"),
@@ -40,6 +46,12 @@ class Model:
     settings: dict[str, Any] | None = None
     overrides: tuple[str, ...] | None = None
     scheduler: str | None = None
+
+    @classmethod
+    def read(cls, kept: dict[str, Any]) -> Model:
+        """What `dataclasses.asdict` made, as JSON has it."""
+        overrides = kept["overrides"]
+        return cls(**{**kept, "overrides": None if overrides is None else tuple(overrides)})
 
 
 Models = dict[str, list[Model]]
@@ -82,3 +94,24 @@ def hashes_of(models: Sequence[Model]) -> str:
 def stated(models: Mapping[str, Sequence[Model]]) -> str:
     """The hashes of all methods as text."""
     return ", ".join(f"{method} {hashes_of(own)}" for method, own in models.items())
+
+
+def todays(model: Model) -> str:
+    """The hash that the same method has now; `UNKNOWN` where it does not exist any more.
+
+    With the same overrides, whatever the configuration now says of the rest.
+    """
+    if model.overrides is None:
+        return model_hash(model.settings, scheduler=model.scheduler)
+    return _composed(model.overrides)
+
+
+@functools.cache
+def _composed(overrides: tuple[str, ...]) -> str:
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", list(overrides))
+        settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
+    except (HydraException, OmegaConfBaseException):
+        return UNKNOWN
+    return model_hash(settings, scheduler=cfg.scheduler)

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from dgtl.results.model_hash import UNKNOWN, model_hash
-from experiments.shared.models import Model, hashes_of
+from dgtl.results.model_hash import UNKNOWN
+from experiments.shared.models import Model, hashes_of, todays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,7 +35,7 @@ def _rows_of(path: Path, results: Path) -> Iterator[dict[str, str]]:
     kept = path.with_suffix(".json")
     origin: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     for method, models in (origin.get("methods") or {"": []}).items():
-        made_by = [_model(model) for model in models]
+        made_by = [Model.read(model) for model in models]
         yield {
             "table": path.relative_to(results).with_suffix("").as_posix(),
             "method": method,
@@ -53,35 +47,9 @@ def _rows_of(path: Path, results: Path) -> Iterator[dict[str, str]]:
         }
 
 
-def _model(kept: dict[str, Any]) -> Model:
-    overrides = kept["overrides"]
-    return Model(**{**kept, "overrides": None if overrides is None else tuple(overrides)})
-
-
 def state(models: Sequence[Model]) -> str:
     """What the models that made a result are, seen from today."""
     if any(model.hash not in (UNKNOWN, todays(model)) for model in models):
         return OLDER
     known = [model.hash != UNKNOWN for model in models]
     return TODAY if known and all(known) else UNKNOWN
-
-
-def todays(model: Model) -> str:
-    """The hash that the same method has now; `UNKNOWN` where it does not exist any more.
-
-    With the same overrides, whatever the configuration now says of the rest.
-    """
-    if model.overrides is None:
-        return model_hash(model.settings, scheduler=model.scheduler)
-    return _composed(model.overrides)
-
-
-@functools.cache
-def _composed(overrides: tuple[str, ...]) -> str:
-    try:
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            cfg = compose("config", list(overrides))
-        settings: Any = OmegaConf.to_container(cfg.model, resolve=True)
-    except (HydraException, OmegaConfBaseException):
-        return UNKNOWN
-    return model_hash(settings, scheduler=cfg.scheduler)

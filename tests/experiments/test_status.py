@@ -17,11 +17,11 @@ from dgtl.results.run_folder import Origin
 from experiments.compare.__main__ import compare
 from experiments.rmse.report import models_of as rmse_models_of
 from experiments.rmse.result import Result, read_results
-from experiments.shared.models import Model, hashes_of, models_of
+from experiments.shared.models import Model, hashes_of, models_of, todays
 from experiments.shared.results import made, write_origin
 from experiments.status import rows
 from experiments.status.__main__ import aged, text
-from experiments.status.tables import RESULTS, state, todays
+from experiments.status.tables import RESULTS, state
 
 pytestmark = pytest.mark.slow
 
