@@ -1,7 +1,7 @@
 """Which configurations take long to build: boosted trees on the build times of source trials.
 
-On few cores building is most of what a trial costs, and a tenth of the builds takes a third of it:
-loops unrolled so far that the compiler has ten thousand lines to read. Code of such a size is
+On few cores building is most of what a trial costs, and a tenth of the builds takes two fifths of
+it: loops unrolled so far that the compiler has ten thousand lines to read. Code of such a size is
 seldom the fastest, either.
 """
 
