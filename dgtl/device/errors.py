@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 
 class RefusedError(ValueError):
     """What the user has to mend, in one line."""
@@ -17,6 +24,27 @@ class KernelError(Exception):
     def __init__(self, status: str, error: str):
         super().__init__(error)
         self.status = status
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """A signal that asks to end waits until this is over.
+
+    By handlers, for a mask holds back the signals of one thread only, and numpy has others.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+        if noted:
+            signal.raise_signal(noted[0])
 
 
 def last_line(error: BaseException) -> str:

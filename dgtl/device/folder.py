@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from .errors import RefusedError
+from .errors import RefusedError, undisturbed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,5 +212,13 @@ def temporary_folder() -> Iterator[Path]:
         number = old.name.split("-")[2]
         if number.isdigit() and not Path(f"/proc/{number}").exists():
             shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"dgtl-visit-{os.getpid()}-") as where:
+    with contextlib.ExitStack() as after:
+        with undisturbed():
+            where = tempfile.mkdtemp(prefix=f"dgtl-visit-{os.getpid()}-")
+            after.callback(_remove, where)
         yield Path(where)
+
+
+def _remove(where: str) -> None:
+    with undisturbed():
+        shutil.rmtree(where)

@@ -6,11 +6,10 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
-from .errors import RefusedError
+from .errors import RefusedError, undisturbed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,12 +63,9 @@ class Results:
         stamped = [{**r, "visit": self._visit_id, "timestamp": time.time()} for r in records]
         text = "".join(json.dumps(record) + "\n" for record in stamped).encode()
         # A signal must not come between what is written and what counts as done.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
+        with undisturbed():
             while text:
                 text = text[os.write(self._file, text) :]
             with contextlib.suppress(OSError):  # a file system without it
                 os.fsync(self._file)
             self.done.update({r["id"]: r for r in stamped if "id" in r})
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 
 import psutil
 import pytest
@@ -18,6 +21,9 @@ from visit_folders import (
     wait_for_results,
     worker_with,
 )
+
+from dgtl.device.errors import Stopped
+from dgtl.device.folder import temporary_folder
 
 
 def test_a_killed_run_goes_on_and_loses_only_the_pack_in_hand(tmp_path, deeds, scratch):
@@ -66,6 +72,29 @@ def test_a_signal_ends_it_quietly(tmp_path, deeds, scratch, number, code):
     assert 0 < count < 12
     last = out.splitlines()[-1]
     assert last == f"stopped: {count} of 12 done; the same command goes on"
+    assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("moment", ["made", "removed"])
+def test_a_signal_waits_while_a_temporary_folder_is_made_or_removed(monkeypatch, scratch, moment):
+    module, name = {"made": (tempfile, "mkdtemp"), "removed": (shutil, "rmtree")}[moment]
+    does = getattr(module, name)
+
+    def signalled(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return does(*arguments, **options)
+
+    def stop(signum, frame):
+        raise Stopped(signum)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setattr(module, name, signalled)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(Stopped), temporary_folder() as where:
+            (where / "a.so").touch()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert not list(scratch.iterdir())
 
 
