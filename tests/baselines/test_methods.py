@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from untrained import given_residual, untrained_network
 
 from baselines.autotvm.cost_model import TreeOptions
 from baselines.autotvm.tuner import AutoTVM
@@ -34,7 +35,7 @@ from dgtl.models.xgb import XGBConfig
 from dgtl.search.annealing import AnnealingOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dgtl.core.history import SourceTask
     from dgtl.methods.base import Method
@@ -48,6 +49,7 @@ SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 FEW = XGBConfig(trees=60, rate=0.2, nthread=1)
 NETWORK = DGPConfig(hidden=4, inducing=32, steps=60, batch=128)
 AGENT = {"episodes": 64, "steps": 60, "side_by_side": 64}
+HASTY = {"episodes": 8, "steps": 20, "side_by_side": 8}
 METHODS = {
     "random": RandomSearch(),
     "autotvm": AutoTVM(annealing=SHORT),
@@ -73,6 +75,13 @@ METHODS = {
     ),
     "dgp_paper": PaperDGP(initial_set=1024, rounds=3, annealing=SHORT, network=NETWORK),
 }
+QUICK = {
+    **METHODS,
+    "chameleon": Chameleon(**HASTY),
+    "chameleon_paper": Chameleon(variant="paper", **HASTY),
+    "chameleon_annealing": Chameleon(exploration="annealing", annealing=SHORT, **HASTY),
+}
+"""For what does not depend on how good they are; their networks and residual GPs are given."""
 TRIALS = 160
 
 
@@ -81,12 +90,25 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Method]:
     """Prepares a method by name; what is costly to learn is learned once."""
     cache = tmp_path_factory.mktemp("models")
 
-    def prepare(name: str, sources: Sequence[SourceTask] | None = None) -> Method:
-        method = METHODS[name]
-        method.prepare(landscape.sources() if sources is None else sources, cache, seed=0)
+    def prepare(
+        name: str,
+        sources: Sequence[SourceTask] | None = None,
+        methods: Mapping[str, Method] = METHODS,
+    ) -> Method:
+        method = methods[name]
+        folder = cache / ("learned" if methods is METHODS else "given")
+        method.prepare(landscape.sources() if sources is None else sources, folder, seed=0)
         return method
 
     return prepare
+
+
+@pytest.fixture
+def quick(prepared, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Method]:
+    """Prepares one of `QUICK`."""
+    untrained_network(monkeypatch)
+    given_residual(monkeypatch)
+    return functools.partial(prepared, methods=QUICK)
 
 
 @functools.cache
@@ -119,8 +141,8 @@ def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(name: str, tmp_
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_same_seed_same_proposals_and_none_twice(name: str, prepared) -> None:
-    method = prepared(name)
+def test_same_seed_same_proposals_and_none_twice(name: str, quick) -> None:
+    method = quick(name)
     keys = [trial.config for trial in landscape.run(method, 0, 140)]
     assert keys == [trial.config for trial in landscape.run(method, 0, 140)]
     assert keys != [trial.config for trial in landscape.run(method, 1, 140)]
@@ -128,32 +150,32 @@ def test_same_seed_same_proposals_and_none_twice(name: str, prepared) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str, prepared) -> None:
+def test_asking_twice_with_one_seed_sequence_gives_the_same_tuner(name: str, quick) -> None:
     seed = np.random.SeedSequence(0)
     problem = Problem(landscape.TASK, landscape.SPACE)
-    method = prepared(name)
+    method = quick(name)
     first, second = (method.tuner(problem, seed).ask(16) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_when_everything_fails(name: str, prepared) -> None:
-    trials = landscape.run(prepared(name), 0, 100, broken=True)
+def test_survives_when_everything_fails(name: str, quick) -> None:
+    trials = landscape.run(quick(name), 0, 100, broken=True)
     assert len(trials) == 100
     assert len({trial.config for trial in trials}) == 100
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_a_space_smaller_than_the_batch(name: str, prepared) -> None:
+def test_survives_a_space_smaller_than_the_batch(name: str, quick) -> None:
     space = landscape.tiny_space()
-    trials = landscape.run(prepared(name), 0, 200, task=landscape.TINY_TASK, space=space)
+    trials = landscape.run(quick(name), 0, 200, task=landscape.TINY_TASK, space=space)
     assert {trial.config for trial in trials} == set(space.keys(space.at(range(space.size))))
     assert len(trials) == space.size
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_survives_without_sources(name: str, prepared) -> None:
-    assert len(landscape.run(prepared(name, sources=[]), 0, 80)) == 80
+def test_survives_without_sources(name: str, quick) -> None:
+    assert len(landscape.run(quick(name, sources=[]), 0, 80)) == 80
 
 
 def test_budget_batches_do_not_change_the_plan() -> None:

@@ -33,7 +33,7 @@ def test_kernels_are_those_of_scikit_learn(kernel, seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_are_those_of_gpflow(kernel):
-    import gpflow
+    from dgtl.models.unchecked import gpflow
 
     rng = np.random.default_rng(0)
     layer = random_states.random_layer(rng, inputs=3, outputs=1, points=4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import gpflow
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -13,6 +12,7 @@ from deep_gp_trials import SMALL, equal, rmse, scaled, trials
 from dgtl.models.deep_gp import train as dgp_train
 from dgtl.models.deep_gp.layers import Network
 from dgtl.models.deep_gp.model import DeepGP, limit_threads
+from dgtl.models.unchecked import gpflow
 
 pytestmark = pytest.mark.slow
 
