@@ -14,7 +14,7 @@ run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m tvm # alone: these measure
+	$(BIN)/python -m pytest -m tvm -n 2 --dist loadfile # these take turns to measure
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not tvm" -n 2 --dist loadfile
 
 check: $(VENV)/.ready
