@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from untrained import given_residual, untrained_network
 
 from experiments.readme import filled
 from experiments.results_page import PAGE, page
@@ -32,6 +33,8 @@ def test_the_readme_is_short_and_reaches_its_first_command_soon():
 
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    untrained_network(monkeypatch)
+    given_residual(monkeypatch)
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert "4000" in code
     smaller = code.replace("steps=200", "steps=2, inducing=16").replace("4000", "600")

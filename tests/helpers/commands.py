@@ -19,20 +19,26 @@ from pathlib import Path
 
 import pytest
 
+from dgtl.results.run_folder import REPORT, Run
+
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "run.py"
 
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["dgtl.run.live"])
+# The default method brings XGBoost and scikit-learn, which take as long to import as TVM.
+_PROCESSES.set_forkserver_preload(["dgtl.run.live", "dgtl.methods.dgp"])
 
 
-def here(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.CompletedProcess:
+def here(
+    folder: Path, *arguments: str, program: Path = RUN, report: bool = True
+) -> subprocess.CompletedProcess:
     """What a program of the checkout does and prints, on lines of 120 letters.
 
     Args:
         folder: where it is run.
         arguments: of the command.
         program: its file.
+        report: whether reports of runs are drawn, seconds for each, or empty files.
     """
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -41,6 +47,9 @@ def here(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.Compl
         contextlib.redirect_stderr(err),
     ):
         patch.chdir(folder)
+        if not report:
+            for kind in ("live", "replay"):
+                patch.setattr(f"dgtl.run.{kind}.write_report", _empty_report)
         patch.setattr(sys, "argv", [str(program), *arguments])
         # Hydra would close the handlers of others, and TensorFlow's closes what it writes to.
         patch.setattr(logging, "shutdown", lambda *_: None)
@@ -57,6 +66,10 @@ def here(folder: Path, *arguments: str, program: Path = RUN) -> subprocess.Compl
     said = f"{code}\n" if isinstance(code, str) else ""
     status = 1 if said else int(code or 0)
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue() + said)
+
+
+def _empty_report(run: Run) -> None:
+    (run.folder / REPORT).touch()
 
 
 def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedProcess:

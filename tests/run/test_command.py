@@ -6,15 +6,18 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import toys
+from commands import RUN, here
 from replayed import N_ROWS, write
 
 from dgtl.run.command import JobEndedError, call
 
-ROOT = Path(__file__).parents[2]
+if TYPE_CHECKING:
+    from pathlib import Path
+
 REPLAY = (
     "hardware=replay",
     "workload=tables",
@@ -24,14 +27,18 @@ REPLAY = (
     "workload.folds=2",
     "hardware.tables=[tables.jsonl]",
     "hardware.min_rows=1",
+    "hydra.sweep.dir=out",
 )
 
 
-def sweep(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+def write_tables(folder: Path) -> None:
     layers = [toys.dense(), toys.conv2d()]
     tables = [toys.tuned(t, toys.space_of(t), N_ROWS, seed) for seed, t in enumerate(layers)]
     write(folder / "tables.jsonl", tables)
-    command = [sys.executable, str(ROOT / "run.py"), "-m", *REPLAY, "hydra.sweep.dir=out"]
+
+
+def sweep(folder: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(RUN), "-m", *REPLAY]
     return subprocess.run(
         [*command, *overrides],
         capture_output=True,
@@ -68,12 +75,12 @@ def test_a_job_that_fails_ends_alone(tmp_path, launcher):
     packages |= {"ray": "hydra_plugins.hydra_ray_launcher"}
     if launcher in packages:
         pytest.importorskip(packages[launcher])
-    done = sweep(
-        tmp_path,
-        "seed=-1,0,1",
-        f"hydra/launcher={launcher}",
-        PYTHONPATH=os.pathsep.join(sys.path),
-    )
+    write_tables(tmp_path)
+    jobs = ("seed=-1,0,1", f"hydra/launcher={launcher}")
+    if launcher == "basic":  # all jobs are in the process that starts them
+        done = here(tmp_path, "-m", *REPLAY, *jobs, report=False)
+    else:
+        done = sweep(tmp_path, *jobs, PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 1, done.stderr
     assert summaries(tmp_path) == 2
     if launcher != "submitit_local":  # whose jobs have a log of their own
@@ -84,6 +91,7 @@ def test_a_job_that_fails_ends_alone(tmp_path, launcher):
 @pytest.mark.slow
 def test_another_locale_and_no_home_do_no_harm(tmp_path):
     environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "HOME": ""}
+    write_tables(tmp_path)
     done = sweep(tmp_path, "seed=0", **environment)
     assert done.returncode == 0, done.stderr
     assert summaries(tmp_path) == 1

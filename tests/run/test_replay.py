@@ -120,11 +120,11 @@ def test_the_command_line_gives_the_same_trials(table, tmp_path):
     assert "confined to the recorded configurations" in done.stdout
 
 
-def sweep(table: Path, folder: Path) -> list[str]:
+def sweep(table: Path, folder: Path, *, report: bool = False) -> list[str]:
     """The last lines of a sweep over two seeds, with the folder left out."""
     words = ["-m", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=${seed}", "seed=0,1"]
     words += arguments(table, folder, "model=random", "budget.trials=6", ONE)
-    done = here(folder, *words)
+    done = here(folder, *words, report=report)
     assert done.returncode == 0, done.stderr
     known = ("already complete", "Results in")
     lines = [line for line in done.stdout.splitlines() if line.startswith(known)]
@@ -134,10 +134,11 @@ def sweep(table: Path, folder: Path) -> list[str]:
 def test_a_sweep_started_again_skips_what_is_complete_and_goes_on_with_the_rest(table, tmp_path):
     assert sweep(table, tmp_path) == ["Results in /0", "Results in /1"]
     whole = outcomes(tmp_path / "1")
-    (tmp_path / "1" / "summary.json").unlink()
+    for name in ("summary.json", "report.html"):
+        (tmp_path / "1" / name).unlink()
     log = tmp_path / "1" / "trials.jsonl"
     log.write_text("".join(log.read_text().splitlines(keepends=True)[:-3]))
-    assert sweep(table, tmp_path) == ["already complete: /0", "Results in /1"]
+    assert sweep(table, tmp_path, report=True) == ["already complete: /0", "Results in /1"]
     assert outcomes(tmp_path / "1") == whole
     assert (tmp_path / "1" / "report.html").exists()
 
