@@ -13,7 +13,7 @@ import onnx_models as forms
 import onnxruntime
 import pytest
 from bench import where
-from tvm_layers import CORES
+from commands import draw_no_reports
 
 import dgtl
 from dgtl.core.local_history import LocalHistory
@@ -26,6 +26,8 @@ from dgtl.results.run_folder import Run
 from dgtl.tvm import hardware as machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.tvm]
+
+CORES = 1  # threads of a tiny kernel wait for one another longer than it runs
 
 FAST = (
     "budget.initial_set=64",
@@ -61,6 +63,8 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DGTL_HISTORY", str(folder / "history"))
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        # To start a process takes longer than the builds of all these trials.
+        patch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
         patch.chdir(folder)
         yield folder
 
@@ -217,7 +221,8 @@ def test_the_same_command_again_tunes_nothing(folder, capsys):
     assert (folder / "trials.jsonl").read_bytes() == before
 
 
-def test_what_is_known_is_not_measured_again(folder, home):
+def test_what_is_known_is_not_measured_again(folder, home, monkeypatch):
+    draw_no_reports(monkeypatch)
     first = {(t.task, t.config) for r in Run.read(folder).results for t in r.trials}
     settings = (*FAST, "deploy.untuned=false")
     options = Options(Path("model.onnx"), home / "again", 60.0, num_cores=CORES, settings=settings)
@@ -229,7 +234,8 @@ def test_what_is_known_is_not_measured_again(folder, home):
     assert len({(t.task, t.config) for t in trials}) == len(trials)
 
 
-def test_without_history_nothing_is_known_and_nothing_remembered(folder, home):
+def test_without_history_nothing_is_known_and_nothing_remembered(folder, home, monkeypatch):
+    draw_no_reports(monkeypatch)
     before = LocalHistory.read(home / "history").n_trials
     settings = (*FAST, "deploy.untuned=false")
     tuned = dgtl.tune("model.onnx", num_cores=CORES, history=False, seconds=60, settings=settings)

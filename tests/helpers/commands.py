@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from dgtl.results.run_folder import REPORT, Run
+from dgtl.results.run_folder import REPORT
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "run.py"
@@ -48,8 +48,7 @@ def here(
     ):
         patch.chdir(folder)
         if not report:
-            for kind in ("live", "replay"):
-                patch.setattr(f"dgtl.run.{kind}.write_report", _empty_report)
+            draw_no_reports(patch)
         patch.setattr(sys, "argv", [str(program), *arguments])
         # Hydra would close the handlers of others, and TensorFlow's closes what it writes to.
         patch.setattr(logging, "shutdown", lambda *_: None)
@@ -68,8 +67,10 @@ def here(
     return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue() + said)
 
 
-def _empty_report(run: Run) -> None:
-    (run.folder / REPORT).touch()
+def draw_no_reports(patch: pytest.MonkeyPatch) -> None:
+    """Reports of runs are empty files: a run without one counts as unfinished."""
+    for kind in ("live", "replay"):
+        patch.setattr(f"dgtl.run.{kind}.write_report", lambda run: (run.folder / REPORT).touch())
 
 
 def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedProcess:
