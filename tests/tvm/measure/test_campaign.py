@@ -32,7 +32,10 @@ def test_no_layer_of_the_tables_has_a_shape_that_the_shipped_history_teaches(har
     assert {task.kind for task in tasks} == {"conv2d", "depthwise_conv2d", "dense"}
 
 
-def test_the_command_records_goes_on_joins_and_packs(scratch, tmp_path):
+def test_the_command_records_goes_on_joins_and_packs(scratch, tmp_path, monkeypatch):
+    # To start a process takes longer than the builds of these trials.
+    monkeypatch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
+
     def record(out: str, *options: str) -> str:
         words = ["--out", str(tmp_path / out), "--layers", "dense_1x512", "--cores", "1"]
         done = here(tmp_path, *words, "--batch", "4", *options, program=SCRIPT)
