@@ -52,7 +52,9 @@ def summaries(folder: Path) -> int:
     return len(list(folder.rglob("summary.json")))
 
 
-def test_the_end_of_a_job_is_the_exit_code():
+def test_the_end_of_a_job_is_the_exit_code(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # `call` sets it, and later tests would see that
+
     def job() -> None:
         raise JobEndedError(3)
 
