@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dgtl.core import cpus
 from dgtl.core.limits import check_together
 from dgtl.features import gpu as features_gpu
 
@@ -39,8 +40,9 @@ REDUCTION_ROLES = 3
 """Axes are counted from the innermost of their kind; those beyond the last role are merged there.
 For a convolution: spatial channel, width, height; reduction channel, kernel width, height."""
 
-VECTOR_BYTES = 64
-"""Width of the registers that alignment is counted in (AVX-512)."""
+MOST_VECTOR_LOOP = 64
+"""An innermost loop up to so long becomes vectors, and counts as one step where loops are unrolled.
+"""
 
 JOBS_PER_CORE = 16
 """Outer loops are fused for parallel execution up to this many iterations a core."""
@@ -76,6 +78,7 @@ class FeatureMap:
         self._location = self._location_table()
         self._shape = self._shape_columns()
         self._gpu = task.hardware.kind in features_gpu.KINDS
+        self._registers = cpus.vector_registers(task.hardware.target)
         self._at = [f"{structure[: b + 1]}|{structure[b + 1 :]}" for b in range(self._boundaries)]
 
     @functools.cached_property
@@ -214,10 +217,15 @@ class FeatureMap:
         self, configs: Configurations, role_tiles: dict, tiles: list, iterations: NDArray
     ) -> dict[str, Any]:
         """Vector width, accumulators, parallelism, unrolling and the kind of sketch."""
-        lanes = VECTOR_BYTES // self.task.accesses[-1].item_bytes
+        machine = self._registers
+        lanes = machine.n_bytes // self.task.accesses[-1].item_bytes
         vector = role_tiles["s1"][:, -1]
         registers = features_gpu.ceil(np.exp2(vector) / lanes)
-        accumulators = role_tiles["s2"][:, -1] + role_tiles["s3"][:, -1] + np.log2(registers)
+        # As if of 32 registers: what counts is how much of what the machine has is taken.
+        scale = math.log2(cpus.AVX512.count / machine.count)
+        accumulators = (
+            role_tiles["s2"][:, -1] + role_tiles["s3"][:, -1] + np.log2(registers) + scale
+        )
         waste = np.log2(registers * lanes) - vector
 
         cores = self.task.hardware.num_cores
@@ -232,7 +240,7 @@ class FeatureMap:
         steps = self._option_values(configs, "unroll")
         unroll = np.log2(1 + steps)
         # The innermost boundary levels whose scalar body fits the unroll limit get unrolled.
-        bodies = iterations - np.minimum(vector, math.log2(VECTOR_BYTES))[:, None]
+        bodies = iterations - np.minimum(vector, math.log2(MOST_VECTOR_LOOP))[:, None]
         fits = bodies <= features_gpu.log2_limit(steps)[:, None]
         unrolled = np.where(fits, bodies, 0).max(axis=1)
 

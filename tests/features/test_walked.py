@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,11 +18,20 @@ from dgtl.core.records import Hardware
 from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FeatureMap
 
+if TYPE_CHECKING:
+    from dgtl.core.records import Task
+
 few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 2**32)
 
 GPU = Hardware("gtx1650", '{"kind": "cuda"}', 3)
-THREE_CORES = dataclasses.replace(toys.HARDWARE, num_cores=3)
+
+
+def cpu(name: str, cores: int = 4) -> Hardware:
+    return Hardware(name, json.dumps({"kind": "llvm", "mcpu": name}), cores)
+
+
+AVX512, AVX, SSE, NEON = (cpu(name) for name in walked_loops.REGISTERS)
 
 
 def depthwise(size: int, channels: int, kernel: int):
@@ -49,13 +60,17 @@ def depthwise(size: int, channels: int, kernel: int):
     )
 
 
+def on(hardware: Hardware, task: Task) -> Task:
+    return dataclasses.replace(task, hardware=hardware)
+
+
 CPU_TASKS = {
-    "dense": toys.dense(rows=4, columns=48, depth=6),
-    "wide dense": toys.dense(rows=2, columns=640, depth=1, hardware=THREE_CORES),
-    "conv": toys.conv2d(size=4, inputs=2, outputs=6, kernel=3),
-    "strided conv": toys.conv2d(size=4, inputs=2, outputs=4, kernel=3, stride=2),
-    "pointwise strided conv": toys.conv2d(size=6, inputs=3, outputs=4, kernel=1, stride=2),
-    "depthwise": depthwise(size=4, channels=6, kernel=3),
+    "dense": toys.dense(rows=4, columns=48, depth=6, hardware=AVX512),
+    "wide dense": toys.dense(rows=2, columns=640, depth=1, hardware=cpu("haswell", cores=3)),
+    "conv": on(AVX, toys.conv2d(size=4, inputs=2, outputs=6, kernel=3)),
+    "strided conv": on(AVX512, toys.conv2d(size=4, inputs=2, outputs=4, kernel=3, stride=2)),
+    "pointwise strided conv": on(NEON, toys.conv2d(6, inputs=3, outputs=4, kernel=1, stride=2)),
+    "depthwise": on(SSE, depthwise(size=4, channels=6, kernel=3)),
 }
 
 
@@ -145,12 +160,24 @@ def test_all_loops_walk_every_iteration_once(name):
 
 
 @pytest.mark.parametrize(
-    ("factors", "vector", "waste", "accumulators"),
-    [((1, 1, 4, 12), 12, 16 / 12, 1), ((1, 1, 1, 48), 48, 1, 3), ((1, 3, 1, 16), 16, 1, 1)],
+    ("hardware", "factors", "vector", "waste", "accumulators"),
+    [
+        (AVX512, (1, 1, 4, 12), 12, 16 / 12, 1),
+        (AVX512, (1, 1, 1, 48), 48, 1, 3),
+        (AVX512, (1, 3, 1, 16), 16, 1, 1),
+        (AVX, (1, 1, 4, 12), 12, 16 / 12, 2 * 2),
+        (AVX, (1, 3, 1, 16), 16, 1, 2 * 2),
+        (SSE, (1, 3, 1, 16), 16, 1, 4 * 2),
+        (NEON, (1, 1, 4, 12), 12, 1, 3),
+    ],
 )
-def test_vectors_by_hand(factors, vector, waste, accumulators):
-    """Sixteen floats fill a register of 64 bytes; 12 leave a quarter of one empty."""
-    feature_map = CPU_MAPS["dense", 0]
+def test_vectors_by_hand(hardware, factors, vector, waste, accumulators):
+    """Sixteen floats fill a register of 64 bytes; 12 leave a quarter of one empty.
+
+    Where there are 16 registers, each is two of 32.
+    """
+    task = on(hardware, CPU_TASKS["dense"])
+    feature_map = FeatureMap(task, toys.space_of(task))
     space = feature_map.space
     config = np.zeros((1, len(space.knobs)), dtype=np.int32)
     for i, knob in enumerate(space.knobs):
@@ -168,7 +195,7 @@ def test_vectors_by_hand(factors, vector, waste, accumulators):
 @given(seeds, st.booleans())
 def test_axes_without_a_knob_and_parts_that_skip_levels_are_walked_too(seed, gpu):
     """Templates of AutoTVM split some axes only, and not at every level."""
-    task = dataclasses.replace(CPU_TASKS["conv"], hardware=GPU if gpu else toys.HARDWARE)
+    task = dataclasses.replace(CPU_TASKS["conv"], hardware=GPU if gpu else AVX)
     # Two parts of the output's channels at the outermost and two at the innermost level.
     knobs = (
         Knob.tile("tile_xx", 2, 4, 2, 64, levels=(0, 2)),

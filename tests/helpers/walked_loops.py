@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from dgtl.core.space import DesignSpace
 
 BUFFERS = ("data", "weight", "out")
+
+REGISTERS = {"znver4": (32, 64), "haswell": (16, 32), "nehalem": (16, 16), "neoverse-n1": (32, 16)}
+"""Vector registers of processors, and bytes of one."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,8 @@ def cpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
     innermost = [p for p in loops if p.level == len(space.structure) - 1]
     row = role_axes(task, "S", 1)[0]
     vector = next(p.factor for p in innermost if p.axis == row)
-    lanes = 64 // task.accesses[-1].item_bytes
+    count, width = REGISTERS[json.loads(task.hardware.target)["mcpu"]]
+    lanes = width // task.accesses[-1].item_bytes
     # One register holds so many neighbours in the row; the last one may be partly empty.
     registers = {i // lanes for i in range(vector)}
     outputs = {
@@ -168,7 +173,7 @@ def cpu_columns(task: Task, space: DesignSpace, config) -> dict[str, float]:
     found = {
         "vector": math.log2(vector),
         "vector_waste": math.log2(len(registers) * lanes / vector),
-        "accumulators": math.log2(len(outputs)),
+        "accumulators": math.log2(32 * len(outputs) / count),
         "parallel": math.log2(jobs),
         "imbalance": math.log2(busiest * cores / jobs),
         "unroll": math.log2(1 + steps),
