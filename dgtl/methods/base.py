@@ -77,6 +77,18 @@ class KnowingTuner(Tuner, Protocol):
 
 
 @runtime_checkable
+class HearingTuner(Tuner, Protocol):
+    """A tuner that takes up what was tried of a twin of its task."""
+
+    def hear(self, trials: Sequence[Trial]) -> None:
+        """Trials of a task with the same loops and space, to which other operators are fused.
+
+        They teach the model; each configuration may still be proposed.
+        """
+        ...
+
+
+@runtime_checkable
 class ChoosingMethod(Protocol):
     """A method that can say what is fastest of a task of which nothing is measured."""
 

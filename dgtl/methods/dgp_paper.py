@@ -41,6 +41,7 @@ class PaperDGP(Transfer):
 
     name = "dgp_paper"
     scheduler = "even"
+    hears = False
 
     def fit_source(self, sources: Sequence[SourceTask], cache: Path, seed: int) -> DeepGP:
         """Stage 1: the deep GP learns from the sources (eq. 1), or is loaded."""

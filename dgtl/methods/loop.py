@@ -10,7 +10,13 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from dgtl.methods.base import ForeseeingTuner, KnowingTuner, PredictingTuner, Tuner
+from dgtl.methods.base import (
+    ForeseeingTuner,
+    HearingTuner,
+    KnowingTuner,
+    PredictingTuner,
+    Tuner,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,6 +99,7 @@ class TaskSearch:
         self._on_trial = on_trial
         self._gain: float | None = None
         self._gain_known = False
+        self._heard: dict[int, int] = {}  # trials of each twin, by its place
         if known:
             if not isinstance(tuner, KnowingTuner):
                 raise ValueError("history.local: this method cannot take up trials from before")
@@ -136,6 +143,17 @@ class TaskSearch:
             self._gain = tuner.expected_gain(n) if isinstance(tuner, ForeseeingTuner) else None
             self._gain_known = True
         return self._gain
+
+    def is_twin(self, other: TaskSearch) -> bool:
+        """Whether two tasks differ only in what is fused to the same loops."""
+        return _loops(self.problem) == _loops(other.problem)
+
+    def hear(self, twins: Mapping[int, TaskSearch]) -> None:
+        """Takes up what twins tried since the last time; by their places in the network."""
+        if isinstance(self._tuner, HearingTuner):
+            for place, twin in twins.items():
+                self._tuner.hear(twin.trials[self._heard.get(place, 0) :])
+                self._heard[place] = len(twin.trials)
 
     def step(self, n: int, since: float | None = None) -> None:
         """Proposes and measures up to ``n`` configurations; none where the tuner is done.
@@ -204,6 +222,11 @@ def tune(
     while not search.done and len(search.trials) < budget.trials:
         search.step(min(budget.batch, budget.trials - len(search.trials)))
     return search.trials
+
+
+def _loops(problem: Problem) -> tuple:
+    accesses = [(a.shape, a.strides, a.item_bytes) for a in problem.task.accesses]
+    return problem.task.shape_key, accesses, problem.space.to_json()
 
 
 def _expected(tuner: Tuner, keys: Sequence[str]) -> dict[str, float]:

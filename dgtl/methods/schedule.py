@@ -1,10 +1,11 @@
 """Whose turn it is: schedulers over the tasks of a network.
 
-A step of a search is a batch of one task. `Even` gives all tasks as many trials (the paper's plan),
-`Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule), `Expected` what the
-tuners' models expect of the next step. All count seconds as trials have them, and `Expected` sets
-what it expects against those of building and running alone (`TaskSearch.measured_s`): so a resumed
-or replayed search decides as the first one did.
+A step of a search is a batch of one task, which has heard by then what was tried of its twins:
+tasks with the same loops, to which other operators are fused. `Even` gives all tasks as many trials
+(the paper's plan), `Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule),
+`Expected` what the tuners' models expect of the next step. All count seconds as trials have them,
+and `Expected` sets what it expects against those of building and running alone
+(`TaskSearch.measured_s`): so a resumed or replayed search decides as the first one did.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def search(
         VisitNeededError: some tasks wait for what is timed elsewhere; all were asked.
     """
     waiting: VisitNeededError | None = None
+    twins = [_twins(tasks, place) for place in range(len(tasks))]
     seconds = scheduler.budget.seconds
     since = time.perf_counter()
     while seconds is None or spent_s(tasks) < seconds:
@@ -85,6 +87,7 @@ def search(
             break
         place, n = turn
         on_step(place)
+        tasks[place].hear(twins[place])
         try:
             tasks[place].step(n, since)
         except VisitNeededError as error:
@@ -92,6 +95,15 @@ def search(
         since = time.perf_counter()
     if waiting is not None:
         raise waiting
+
+
+def _twins(tasks: Sequence[TaskSearch], place: int) -> dict[int, TaskSearch]:
+    """Those of a task, by their places."""
+    return {
+        other: task
+        for other, task in enumerate(tasks)
+        if other != place and tasks[place].is_twin(task)
+    }
 
 
 def spent_s(tasks: Sequence[TaskSearch]) -> float:

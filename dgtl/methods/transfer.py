@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -85,6 +85,11 @@ class Batch:
         """Of configurations that no model chose."""
         return cls(configs, np.full(len(configs), np.nan))
 
+    def after(self, lead: Configurations, log2_gflops: NDArray[np.float64]) -> Batch:
+        """With others [m, K] ahead of it, of which so much throughput [m] is expected."""
+        configs = np.concatenate([lead, self.configs])
+        return Batch(configs, np.append(np.exp2(log2_gflops), self.predicted_gflops), self.gain)
+
     def split(self, n: int) -> tuple[Batch, Batch]:
         """The first ``n``, and the rest."""
         first = Batch(self.configs[:n], self.predicted_gflops[:n], self.gain)
@@ -97,15 +102,17 @@ class Round:
 
     Args:
         model: tuned to the trials before; None where they were too few.
-        since: number of the first trial that the model has not seen.
+        since: number of the first observation that the model has not seen.
         candidates: the best by the model that were not run yet, by falling score [N, K].
         left: trials that are still to be made of it.
+        lead: keys of what is run ahead of the candidates: the best of a twin, if any.
     """
 
     model: CostModel | None
     since: int
     candidates: Configurations
     left: int
+    lead: list[str] = dataclasses.field(default_factory=list)
 
 
 ANNEALING = AnnealingOptions(steps=100, temperature=0.1)
@@ -137,7 +144,10 @@ class Transfer(Method):
         source: the model of the source tasks; None if there was nothing to learn from.
         validity: which configurations run at all; None likewise.
         build_time: which take long to build; None likewise, or where it does not matter.
+        hears: whether what was tried of a task's twins counts as tried of the task.
     """
+
+    hears: ClassVar[bool] = True
 
     initial_set: int = 4096
     tuning_set: int = 64
@@ -309,6 +319,7 @@ class TransferTuner:
         )
         self._prior = method.prior(problem.features(self._initial_set))
         self._trials: list[Trial] = []
+        self._observed: list[Trial] = []  # those of twins, too
         self._pending = Batch.unpredicted(self._initial_set[:0])
         self._began = False
         self._rounds = 0  # those begun
@@ -326,10 +337,16 @@ class TransferTuner:
 
     def tell(self, trials: Sequence[Trial]) -> None:
         self._trials += trials
+        self._observed += trials
+
+    def hear(self, trials: Sequence[Trial]) -> None:
+        """Trials of a twin: see `HearingTuner`."""
+        if self._method.hears:
+            self._observed += trials
 
     def know(self, trials: Sequence[Trial]) -> None:
         """Trials from before: what they taught need not be in the tuning set."""
-        self._trials += trials
+        self.tell(trials)
         tried = {trial.config for trial in trials}
         keys = self._problem.space.keys(self._initial_set)
         self._initial_set = self._initial_set[[key not in tried for key in keys]]
@@ -363,7 +380,7 @@ class TransferTuner:
         """
         if not self._began:
             self._began = True
-            missing = self._method.tuning_set - sum(trial.ok for trial in self._trials)
+            missing = self._method.tuning_set - sum(trial.ok for trial in self._observed)
             if missing > 0:
                 return self._tuning_set(missing)
         if self._round is None or self._round.left == 0:
@@ -378,10 +395,12 @@ class TransferTuner:
             keys = untried(self._problem.space, self._search_rng, search.left, tried)
             search.left = 0
             return Batch.unpredicted(self._problem.space.parse_all(keys))
-        n = self._method.subbatch_size(min(n, search.left, len(search.candidates)))
-        batch, search.candidates = self._selected(search, n, self._search_rng)
+        lead, search.lead = self._problem.space.parse_all(search.lead), []
+        n = min(n, search.left, len(lead) + len(search.candidates))
+        n = self._method.subbatch_size(n)
+        batch, search.candidates = self._selected(search, n - len(lead), self._search_rng)
         search.left = search.left - n if len(search.candidates) else 0
-        return batch
+        return batch.after(lead, search.model.predict_mean(self._problem.features(lead)))
 
     def _tuning_set(self, n: int) -> Batch:
         """Stage 2: which ``n`` of the initial set to run.
@@ -397,26 +416,38 @@ class TransferTuner:
         return batch
 
     def _search(self) -> Round:
-        """Stage 3: the model tuned to all trials so far, and the winners of annealing."""
+        """Stage 3: the model tuned to all it was told and heard, and the winners of annealing."""
         method = self._method
         configs, gflops = self._ran(since=0)
         features = self._problem.features(configs)
         model = method.adapt(self._prior, features, gflops, self._model_seed)
-        search = Round(model, len(self._trials), self._initial_set[:0], method.final)
+        search = Round(model, len(self._observed), self._initial_set[:0], method.final)
         if model is None:
             return search
         fastest = configs[np.argsort(-gflops, kind="stable")]
         fastest = fastest[: round(STARTS_TRIED * method.annealing.chains)]
-        search.candidates = self._annealed(model, method.shortlist_size(method.final), fastest)
+        search.lead = self._heard_best()
+        n = method.shortlist_size(method.final)
+        search.candidates = self._annealed(model, n, fastest, search.lead)
         return search
 
-    def _annealed(self, model: CostModel, n: int, start: Configurations) -> Configurations:
+    def _heard_best(self) -> list[str]:
+        """The key of the best trial of twins, if it is untried and beats those of this task."""
+        best = best_trial(self._observed)
+        if best is None or best.config in {trial.config for trial in self._trials}:
+            return []
+        return [best.config]
+
+    def _annealed(
+        self, model: CostModel, n: int, start: Configurations, others: Sequence[str] = ()
+    ) -> Configurations:
         """The ``n`` best that annealing met and that were not run, best first.
 
         Args:
             model: whose score it climbs.
             n: how many.
             start: where some chains start; the others do at the best predictions.
+            others: keys that are not wanted either.
         """
         method = self._method
         candidates, _ = anneal(
@@ -426,7 +457,7 @@ class TransferTuner:
             top=n,
             options=method.annealing,
             start=np.concatenate([start, self._ranked(model)])[: method.annealing.chains],
-            exclude={trial.config for trial in self._trials},
+            exclude={*others, *(trial.config for trial in self._trials)},
         )
         return candidates
 
@@ -453,7 +484,7 @@ class TransferTuner:
         return self._initial_set[np.argsort(-scores, kind="stable")]
 
     def _ran(self, since: int) -> tuple[Configurations, NDArray[np.float64]]:
-        """Configurations [m, K] and throughput [m] of what ran, from trial number ``since`` on."""
-        ran = [trial for trial in self._trials[since:] if trial.ok]
+        """Configurations [m, K] and throughput [m] of what ran, from observation ``since`` on."""
+        ran = [trial for trial in self._observed[since:] if trial.ok]
         configs = self._problem.space.of_trials(ran)
         return configs, np.array([self._problem.gflops(trial) for trial in ran])

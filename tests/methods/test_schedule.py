@@ -33,8 +33,11 @@ class Layer:
     def __init__(self, name, latencies, gains=None, *, weight=1, flops=1.0, step_s=1.0, steps=999):
         self.name, self.latencies, self.gains = name, latencies, gains
         self.step_s, self.steps, self.told = step_s, steps, 0
-        task = SimpleNamespace(key=name, weight=weight, flops=flops, bytes=0)
-        self.problem = SimpleNamespace(task=task, space=SimpleNamespace(keys=list))
+        task = SimpleNamespace(
+            key=name, weight=weight, flops=flops, bytes=0, shape_key=name, accesses=()
+        )
+        space = SimpleNamespace(keys=list, to_json=lambda: "")
+        self.problem = SimpleNamespace(task=task, space=space)
         if gains is not None:
             self.expected_gain = lambda n: _at(gains, self.told)
 
