@@ -1,11 +1,12 @@
 """Whose turn it is: schedulers over the tasks of a network.
 
-A step of a search is a batch of one task, which has heard by then what was tried of its twins:
-tasks with the same loops, to which other operators are fused. `Even` gives all tasks as many trials
-(the paper's plan), `Gradient` follows how latencies fell so far (Ansor's and MetaSchedule's rule),
-`Expected` what the tuners' models expect of the next step. All count seconds as trials have them,
-and `Expected` sets what it expects against those of building and running alone
-(`TaskSearch.measured_s`): so a resumed or replayed search decides as the first one did.
+A step of a search is a batch of one task. `Even` gives all tasks as many trials (the paper's plan),
+each for itself. With the others a task has heard by its step what was tried of its twins: tasks
+with the same loops, to which other operators are fused. `Gradient` follows how latencies fell so
+far (Ansor's and MetaSchedule's rule), `Expected` what the tuners' models expect of the next step.
+All count seconds as trials have them, and `Expected` sets what it expects against those of building
+and running alone (`TaskSearch.measured_s`): so a resumed or replayed search decides as the first
+one did.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ def search(
             break
         place, n = turn
         on_step(place)
-        tasks[place].hear(twins[place])
+        if scheduler.interleaves:
+            tasks[place].hear(twins[place])
         try:
             tasks[place].step(n, since)
         except VisitNeededError as error:

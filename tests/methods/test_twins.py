@@ -79,8 +79,11 @@ def test_twins_have_the_same_loops_and_space(prepared):
 def test_a_twin_begins_where_the_other_ended(name, prepared):
     method = prepared(name)
     first, second, alone = of(method), of(method, TWIN), of(method, TWIN)
-    search([first, second], Even(Budget(56, batch=8)))
-    search([alone], Even(Budget(8, batch=8)))
+    for _ in range(7):
+        first.step(8)
+    second.hear({0: first})
+    for task in (second, alone):
+        task.step(8)
     best = min(first.trials, key=lambda trial: trial.latency_s)
     assert best.config in tried(second)[:8]
     assert second.best_history_s[0] <= first.best_s < alone.best_history_s[0]
@@ -99,21 +102,29 @@ def test_one_at_a_time_and_all_of_a_small_space_are_tried_once(name, prepared):
 
 def test_the_papers_method_hears_nothing(prepared):
     method = prepared("dgp_paper")
-    first, second, alone = of(method), of(method, TWIN), of(method, TWIN)
-    search([first, second], Even(Budget(24, batch=8)))
-    search([alone], Even(Budget(24, batch=8)))
+    second, alone = of(method, TWIN), of(method, TWIN)
+    search([of(method), second], Gradient(Budget(24, batch=8)))
+    search([alone], Gradient(Budget(len(second.trials), batch=8)))
+    assert tried(second) == tried(alone)
+
+
+def test_the_even_plan_searches_each_task_for_itself(prepared):
+    method = prepared("xgb_transfer")
+    second, alone = of(method, TWIN), of(method, TWIN)
+    search([of(method), second], Even(Budget(16, batch=8)))
+    search([alone], Even(Budget(16, batch=8)))
     assert tried(second) == tried(alone)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheduler", [Even, Gradient])
-def test_a_search_that_goes_on_hears_the_same(scheduler, prepared):
+def test_a_search_that_goes_on_hears_the_same(prepared):
     method, budget = prepared("xgb_transfer"), Budget(32, batch=8)
     whole = [of(method), of(method, TWIN)]
-    search(whole, scheduler(budget))
-    for n in (20, 32):
-        # Of the first task n trials are kept, of the other all that was made by then or none.
-        kept = [{t.config: t for t in whole[0].trials[:n]}, {}]
-        tasks = [of(method, recorded=kept[0]), of(method, TWIN, recorded=kept[1])]
-        search(tasks, scheduler(budget))
+    search(whole, Gradient(budget))
+    for counts in ((12, 8), (24, 20), (32, 32)):
+        tasks = [
+            of(method, task.problem.task, recorded={t.config: t for t in task.trials[:n]})
+            for task, n in zip(whole, counts, strict=True)
+        ]
+        search(tasks, Gradient(budget))
         assert [tried(task) for task in tasks] == [tried(task) for task in whole]
