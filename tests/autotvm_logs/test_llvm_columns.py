@@ -18,7 +18,8 @@ from dgtl.core.space import DesignSpace
 from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 
 EXPECTED = Path(__file__).parent / "llvm_columns.json"
-CPU = Hardware("cpu", '{"kind": "llvm", "num-cores": 4}', 4)
+# With AVX-512, as the processors of all trained models have.
+CPU = Hardware("cpu", '{"kind": "llvm", "mcpu": "znver4", "num-cores": 4}', 4)
 INLINE, ROOT = -2, -1
 
 
