@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dgtl.features.dataset import layers_of, source_data
-from dgtl.methods.transfer import BUILD_PENALTY, Choice, Transfer
+from dgtl.methods.batch import Choice
+from dgtl.methods.transfer import BUILD_PENALTY, Transfer
 from dgtl.models.cache import load_or_fit
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.ready import load_ready
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dgtl.core.history import SourceTask
-    from dgtl.methods.transfer import Observations
+    from dgtl.methods.batch import Observations
     from dgtl.models import CostModel
 
 

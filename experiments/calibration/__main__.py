@@ -27,8 +27,8 @@ from scipy.stats import norm
 
 from dgtl.core.history import subset
 from dgtl.features.problem import Problem
+from dgtl.methods.batch import Observations
 from dgtl.methods.dgp import DGP
-from dgtl.methods.transfer import Observations
 from dgtl.results.model_hash import model_hash
 from dgtl.run.settings import composed
 from dgtl.tables.folds import network_folds

@@ -15,9 +15,9 @@ import toys
 
 from dgtl.features.dataset import layers_of, source_data
 from dgtl.methods import dgp, dgp_paper
+from dgtl.methods.batch import Observations
 from dgtl.methods.dgp import DGP
 from dgtl.methods.dgp_paper import PaperDGP
-from dgtl.methods.transfer import Observations
 from dgtl.models.deep_gp.map import ClosedFormMAP
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.stacked import StackConfig, StackedDGP, TunedDGP

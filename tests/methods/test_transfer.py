@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,11 +12,14 @@ import toys
 from dgtl.core.records import Status
 from dgtl.features.problem import Problem
 from dgtl.measure.replay import ReplayMeasurer
-from dgtl.methods import transfer
+from dgtl.methods import transfer, transfer_tuner
 from dgtl.methods.base import stream
 from dgtl.methods.loop import Budget, tune
-from dgtl.methods.transfer import Observations, Transfer
+from dgtl.methods.transfer import Transfer
 from dgtl.search.annealing import AnnealingOptions, anneal
+
+if TYPE_CHECKING:
+    from dgtl.methods.batch import Observations
 
 TASK = toys.dense(rows=1, columns=2, depth=2)
 SPACE = toys.space_of(TASK)
@@ -216,7 +220,7 @@ def test_chains_start_at_the_fastest_trials_and_then_at_the_best_predictions(mon
         starts.append(options)
         return anneal(space, score, rng, **options)
 
-    monkeypatch.setattr(transfer, "anneal", annealed)
+    monkeypatch.setattr(transfer_tuner, "anneal", annealed)
     options = AnnealingOptions(chains=16, steps=5, temperature=0.1)
     method, trials = searched(batch=64, annealing=options)
     for call, count in zip(starts, (10, 16), strict=True):
@@ -236,7 +240,7 @@ def test_the_winners_of_the_annealing_are_run_in_their_order(monkeypatch) -> Non
         found.append(anneal(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(transfer, "anneal", annealed)
+    monkeypatch.setattr(transfer_tuner, "anneal", annealed)
     method, trials = searched(batch=64)
     for begin, (configs, scores) in zip((10, 16), found, strict=True):
         assert [t.config for t in trials[begin : begin + 6]] == SPACE.keys(configs)[: method.final]
