@@ -48,7 +48,7 @@ from dgtl.run.job import (
 )
 from dgtl.run.sources import read_sources
 from dgtl.run.start import RunContext, resolved, start, takes_visits
-from dgtl.run.tuning import Tuning, choose, verify_best
+from dgtl.run.tuning import Tuning, choose, verified
 from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
@@ -294,7 +294,7 @@ def _tuned(
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
             progress.stage("check schedules")
-            results = [verify_best(result, measurer, log) for result in results]
+            results = verified(results, measurer, log)
             chosen: list[str | None] = [None] * len(results)
             if context.budget.trials == 0 and isinstance(context.method, ChoosingMethod):
                 for place, (target, result) in enumerate(zip(job.targets, results, strict=True)):

@@ -137,10 +137,10 @@ class Tuning:
 
 
 class Checker(Protocol):
-    """Whoever can tell whether a configuration computes what it should."""
+    """Whoever can tell whether configurations compute what they should."""
 
-    def check(self, task: Task, config: str) -> Trial | None:
-        """None if it does, else a trial that says what is wrong."""
+    def check(self, configs: Sequence[tuple[Task, str]]) -> list[Trial | None]:
+        """For each None if it does, else a trial that says what is wrong."""
         ...
 
 
@@ -154,26 +154,31 @@ def choose(keys: Sequence[str], task: Task, machine: Checker, log: TrialLog) -> 
         log: where verdicts are kept.
     """
     for key in keys:
-        wrong = machine.check(task, key)
+        (wrong,) = machine.check([(task, key)])
         if wrong is None:
             return key
         log.trial(wrong.replace(stage=CHECK))
     return None
 
 
-def verify_best(result: SourceTask, machine: Checker, log: TrialLog) -> SourceTask:
-    """The result without wrong trials: the best is checked, then the next until one is right.
+def verified(results: Sequence[SourceTask], machine: Checker, log: TrialLog) -> list[SourceTask]:
+    """The results without wrong trials: the best is checked, then the next until one is right.
 
     Args:
-        result: a tuned task.
+        results: tuned tasks, whose bests are checked side by side.
         machine: builds and runs what is checked.
         log: where verdicts are kept.
     """
-    trials = list(result.trials)
-    while (best := best_trial(trials)) is not None:
-        wrong = machine.check(result.task, best.config)
-        if wrong is None:
-            break
-        log.trial(wrong.replace(stage=CHECK))
-        trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
-    return dataclasses.replace(result, trials=tuple(trials))
+    right = list(results)
+    unchecked = {place: best_trial(result.trials) for place, result in enumerate(right)}
+    while bests := {place: best for place, best in unchecked.items() if best is not None}:
+        verdicts = machine.check([(right[place].task, b.config) for place, b in bests.items()])
+        unchecked = {}
+        for (place, best), wrong in zip(bests.items(), verdicts, strict=True):
+            if wrong is not None:
+                log.trial(wrong.replace(stage=CHECK))
+                trials = list(right[place].trials)
+                trials[trials.index(best)] = best.replace(status=wrong.status, error=wrong.error)
+                right[place] = dataclasses.replace(right[place], trials=tuple(trials))
+                unchecked[place] = best_trial(trials)
+    return right

@@ -19,7 +19,7 @@ from dgtl.run.job import (
     check_against_reference,
     shared,
 )
-from dgtl.run.tuning import Tuning, verify_best
+from dgtl.run.tuning import Tuning, verified
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
@@ -97,7 +97,7 @@ def _outcome(
     results, waiting = [], False
     for result in tuned:
         try:
-            results.append(verify_best(result, measurer, tuning.log))
+            results += verified([result], measurer, tuning.log)
         except VisitNeededError:
             results.append(result)
             waiting = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 import toys
 from rich.console import Console
 
-from dgtl.core.history import History, TrialLog
-from dgtl.core.records import KNOWN
+from dgtl.core.history import History, SourceTask, TrialLog
+from dgtl.core.records import CHECK, KNOWN, best_trial
 from dgtl.features.problem import Problem
 from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import Budget
 from dgtl.methods.schedule import SCHEDULERS
 from dgtl.report.progress import Progress
-from dgtl.run.tuning import Tuning, choose
+from dgtl.run.tuning import Tuning, choose, verified
 
 SMALL, LARGE = toys.dense(rows=2, columns=4, depth=2), toys.dense(rows=2, columns=8, depth=4)
 PROBLEMS = [Problem(task, toys.space_of(task)) for task in (SMALL, LARGE)]
@@ -166,9 +167,44 @@ def test_a_run_that_goes_on_knows_what_it_knew(tmp_path):
     ]
 
 
+class Wrong:
+    """Says of some configurations that they compute something else."""
+
+    def __init__(self, *wrong: str):
+        self.wrong = wrong
+        self.asked: list[list[str]] = []
+
+    def check(self, configs):
+        self.asked.append([key for _, key in configs])
+        return [toys.trial(task, key, None) if key in self.wrong else None for task, key in configs]
+
+
 def test_the_first_choice_that_computes_right_is_taken(tmp_path):
-    wrong = toys.trial(SMALL, "a", None)
-    machine = SimpleNamespace(check=lambda task, key: wrong if key == "a" else None)
     with TrialLog(tmp_path / "trials.jsonl") as log:
-        assert choose(["a", "b", "c"], SMALL, machine, log) == "b"
-        assert choose(["a"], SMALL, machine, log) is None
+        assert choose(["a", "b", "c"], SMALL, Wrong("a"), log) == "b"
+        assert choose(["a"], SMALL, Wrong("a"), log) is None
+
+
+def test_the_best_of_all_are_checked_together_and_the_next_of_those_that_are_wrong(tmp_path):
+    results = [
+        SourceTask(
+            problem.task, problem.space, tuple(t for t in TABLE if t.task == problem.task.key)
+        )
+        for problem in PROBLEMS
+    ]
+    ranked = [
+        [t.config for t in sorted((t for t in r.trials if t.ok), key=lambda t: t.latency_s)]
+        for r in results
+    ]
+    machine = Wrong(*ranked[1][:2])
+    with TrialLog(tmp_path / "trials.jsonl") as log:
+        right = verified(results, machine, log)
+        nothing_ran = verified([SourceTask(SMALL, PROBLEMS[0].space, ())], machine, log)
+    assert machine.asked == [[ranked[0][0], ranked[1][0]], [ranked[1][1]], [ranked[1][2]]]
+    assert [best_trial(r.trials).config for r in right] == [ranked[0][0], ranked[1][2]]
+    assert right[0] == results[0]
+    assert nothing_ran[0].trials == ()
+    kept = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["config"]) for line in kept] == [
+        (CHECK, key) for key in ranked[1][:2]
+    ]

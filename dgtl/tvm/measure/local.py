@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dgtl.core.cores import available_cores
 from dgtl.core.records import Status, Trial
 from dgtl.measure.protocol import MeasureOptions
 from dgtl.tvm.measure import pools, workers
@@ -17,6 +18,7 @@ from dgtl.tvm.measure.machine_lock import machine_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     import tvm
     from tvm.support.popen_pool import PopenPoolExecutor
@@ -103,7 +105,8 @@ class LocalMeasurer:
         self._builders.start()
         running.result()
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
-        self._checker = self._pool(1, 60 + self.options.build_timeout_s)
+        # It times nothing, so that several may run side by side.
+        self._checker = self._pool(available_cores(), 60 + self.options.build_timeout_s)
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
         return pools.start(count, timeout_s, self.hardware.num_cores, str(self._builders.folder))
@@ -217,25 +220,36 @@ class LocalMeasurer:
             candidate.quick = timing.quick
         candidate.run_s += time.perf_counter() - begin
 
-    def check(self, task: Task, config: str) -> Trial | None:
-        """None if the configuration computes what the unscheduled function does, else a trial.
+    def check(self, configs: Sequence[tuple[Task, str]]) -> list[Trial | None]:
+        """For each None if it computes what the unscheduled function does, else a trial.
 
         The trial has status `wrong_result`, or tells why the check itself failed.
         """
-        trial = Trial(task.key, config, Status.WRONG_RESULT, timestamp=time.time())
-        target = self.hardware.target
+        files, target = self._builders.files, self.hardware.target
         with self._lock:
-            try:
-                error, allowed = self._checker.submit(
-                    workers.check, self._builders.files[task.key], target, config
-                ).result()
-            except TimeoutError:
-                return failure(trial, Status.RUN_TIMEOUT, "check not done in time")
-            except Exception as wrong:
-                return failure(trial, Status.RUN_ERROR, wrong)
+            verdicts = [
+                self._checker.submit(workers.check, files[task.key], target, config)
+                for task, config in configs
+            ]
+            return [
+                _checked(Trial(task.key, config, Status.WRONG_RESULT), verdict)
+                for (task, config), verdict in zip(configs, verdicts, strict=True)
+            ]
+
+
+def _checked(trial: Trial, verdict: Future) -> Trial | None:
+    """The trial with what is wrong, once the check is over; None if nothing is."""
+    try:
+        error, allowed = verdict.result()
+    except TimeoutError:
+        found = failure(trial, Status.RUN_TIMEOUT, "check not done in time")
+    except Exception as wrong:
+        found = failure(trial, Status.RUN_ERROR, wrong)
+    else:
         if error <= allowed:
             return None
-        return trial.replace(error=f"relative error {error:.2g}")
+        found = trial.replace(error=f"relative error {error:.2g}")
+    return found.replace(timestamp=time.time())
 
 
 def run_alone(hardware: Hardware, timeout_s: float, function: Callable, *arguments: object):

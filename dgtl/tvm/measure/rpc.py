@@ -98,8 +98,11 @@ class RPCMeasurer:
                 batch.end()
         return [batch.trials[config] for config in configs]
 
-    def check(self, task: Task, config: str) -> Trial | None:
+    def check(self, configs: Sequence[tuple[Task, str]]) -> list[Trial | None]:
         """As `dgtl.tvm.measure.local.LocalMeasurer.check`, on one of the devices."""
+        return [self._check(task, config) for task, config in configs]
+
+    def _check(self, task: Task, config: str) -> Trial | None:
         trial = Trial(task.key, config, Status.WRONG_RESULT, timestamp=time.time())
         with _machine_of(self._farm):
             (built,) = self._builders.build_checks(task, [config])

@@ -95,17 +95,18 @@ class VisitMeasurer:
                 on_trial(trial)
         return trials
 
-    def check(self, task: Task, config: str) -> Trial | None:
+    def check(self, configs: Sequence[tuple[Task, str]]) -> list[Trial | None]:
         """As `dgtl.tvm.measure.local.LocalMeasurer.check`.
 
         Raises:
-            VisitNeededError: it is not checked yet; that is part of the next visit.
+            VisitNeededError: some are not checked yet; that is part of the next visit.
         """
-        verdict = self._verdicts.get((task.key, config))
-        if verdict is None:
-            self._orders.append(Order(task, [config], check=True))
-            raise VisitNeededError(task.key)
-        return None if verdict.ok else verdict
+        verdicts = [self._verdicts.get((task.key, config)) for task, config in configs]
+        waiting = [what for what, known in zip(configs, verdicts, strict=True) if known is None]
+        if waiting:
+            self._orders += [Order(task, [config], check=True) for task, config in waiting]
+            raise VisitNeededError(waiting[0][0].key)
+        return [None if verdict is None or verdict.ok else verdict for verdict in verdicts]
 
     def network(self, key: str, order: Callable[[], NetworkOrder]) -> NetworkResult:
         """What a network did on the device.

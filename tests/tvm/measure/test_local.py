@@ -97,7 +97,7 @@ def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
     options = dataclasses.replace(OPTIONS, throttle_wait_s=MeasureOptions.throttle_wait_s)
     with measurer(hardware, options) as ours:
         trials = ours.measure(TASK, configs, best_s=math.inf, on_trial=told.append)
-        assert ours.check(TASK, configs[0]) is None
+        assert ours.check([(TASK, configs[0])]) == [None]
         assert ours.measure(TASK, [], best_s=math.inf) == []
     assert told == trials
     assert [trial.config for trial in trials] == configs
@@ -289,7 +289,7 @@ def test_buffers_of_another_task_do_not_stay(monkeypatch):
 def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
     monkeypatch.setattr(workers, "check", wrong_check)
     with measurer(hardware) as ours:
-        trial = ours.check(TASK, keys(1)[0])
+        (trial,) = ours.check([(TASK, keys(1)[0])])
     assert trial is not None
     assert trial.status is Status.WRONG_RESULT
     assert "relative error" in trial.error
@@ -298,6 +298,6 @@ def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
 def test_a_check_that_breaks_is_a_failure(hardware, scratch, monkeypatch):
     monkeypatch.setattr(workers, "check", lambda *arguments: do("exit"))
     with measurer(hardware) as ours:
-        trial = ours.check(TASK, keys(1)[0])
+        (trial,) = ours.check([(TASK, keys(1)[0])])
     assert trial is not None
     assert trial.status is Status.RUN_ERROR

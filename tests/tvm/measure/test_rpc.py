@@ -70,9 +70,10 @@ def test_trials_are_those_of_this_machine(device, settings, scratch, monkeypatch
         trials = ours.measure(TASK, configs[:5], best_s=math.inf, on_trial=told.append)
         (slow,) = ours.measure(TASK, configs[5:], best_s=1e-18)
         assert ours.measure(TASK, [], best_s=math.inf) == []
-        assert ours.check(TASK, configs[0]) is None
+        assert ours.check([(TASK, configs[0])]) == [None]
         monkeypatch.setattr(rpc.workers, "wrong_above", lambda _: -1.0)
-        assert ours.check(TASK, configs[0]).status is Status.WRONG_RESULT
+        (wrong,) = ours.check([(TASK, configs[0])])
+        assert wrong.status is Status.WRONG_RESULT
         (folder,) = [path for path in scratch.iterdir() if path.is_dir()]
         assert not list(folder.glob("candidate*"))
     assert list(scratch.iterdir()) == []
