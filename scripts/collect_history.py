@@ -6,7 +6,9 @@
 
 Layers of the shapes that image networks have; breadth first, so that it can be stopped and started
 again at any time. Most configurations are random; the rest are mutations of a layer's best, so that
-models see what good schedules look like too.
+models see what good schedules look like too. On few cores fewer do:
+
+    python scripts/collect_history.py --out build/history --rounds random:32 mutated:48 mutated:64
 """
 
 from __future__ import annotations
@@ -35,6 +37,14 @@ ROUNDS = (
 """Kind of proposals, and trials that a layer has at the end of the round."""
 
 
+def round_of(text: str) -> tuple[str, int]:
+    """``random:32`` as of `ROUNDS`."""
+    kind, _, total = text.partition(":")
+    if kind not in ("random", "mutated") or not total.isdecimal():
+        raise argparse.ArgumentTypeError(f"random:TRIALS or mutated:TRIALS, not {text!r}")
+    return kind, int(total)
+
+
 def propose(kind: str, space, trials, rng, n: int) -> list[str]:
     """``n`` new configuration keys: random, or mutations of the eight best."""
     seen = {trial.config for trial in trials}
@@ -49,7 +59,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/history"))
     parser.add_argument("--suite", choices=sorted(SUITES), default="default")
     parser.add_argument("--cores", type=int, default=None, help="cores a kernel may use")
-    parser.add_argument("--rounds", type=int, default=len(ROUNDS))
+    parser.add_argument("--rounds", type=round_of, nargs="+", default=ROUNDS, metavar="KIND:TRIALS")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pack", type=Path, help="only compress what is there into this folder")
     args = parser.parse_args()
@@ -73,7 +83,7 @@ def collect(args: argparse.Namespace) -> None:
     hardware = machine.detect(args.cores)
     path = args.out / f"{hardware.name}-{args.suite}-{hardware.num_cores}.jsonl"
     with open_campaign(path, SUITES[args.suite], hardware, args.seed) as campaign:
-        for number, (kind, total) in enumerate(ROUNDS[: args.rounds]):
+        for number, (kind, total) in enumerate(args.rounds):
             for task, space in campaign.tasks:
                 trials = campaign.history.trials(task.key)
                 missing = min(total, space.size) - len(trials)
