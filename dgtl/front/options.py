@@ -62,6 +62,7 @@ class Options:
             "seed": self.seed,
             "fresh": self.fresh,
             "cache": str(Path(platformdirs.user_cache_dir("dgtl")) / "models"),
+            "workload.winograd": True,
             "history.hardware": "any",
             "history.own_layers": True,
             "history.local": str(default_folder()) if self.history else None,

@@ -93,7 +93,7 @@ def lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
     target = tvm.target.Target(hardware.target)
     try:
         with quiet():
-            return lower(workload.model, target)
+            return lower(workload.model, target, winograd=workload.winograd)
     except Exception as error:
         if isinstance(error, ValueError):
             raise  # it says which node

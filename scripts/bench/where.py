@@ -68,10 +68,12 @@ def built(folder: Path, model: Path | None) -> tuple[Hardware, Network]:
 
 def where(library: Path, hardware: Hardware, network: Network, repeats: int) -> None:
     """Times a network and prints where its time goes."""
-    functions = extract(lower(network.model, tvm.target.Target(hardware.target)), hardware)
+    latency_s, times = deploy.profile(library, hardware, network.inputs, repeats=repeats)
+    target = tvm.target.Target(hardware.target)
+    winograd = any("winograd" in function.name for function in times)
+    functions = extract(lower(network.model, target, winograd=winograd), hardware)
     tasks = {f.name: f.task for f in functions if f.task is not None}
     names = dict(zip(tasks, titles(list(tasks.values())), strict=True))
-    latency_s, times = deploy.profile(library, hardware, network.inputs, repeats=repeats)
     tuned_s = sum(f.seconds for f in times if _source(f.name) in names)
     other_s = sum(f.seconds for f in times if _source(f.name) not in names)
     print(f"{'function':60} {'calls':>5} {'ms':>8} {'share':>6}")

@@ -57,7 +57,8 @@ def compare(runs: Sequence[Run], counts: Sequence[int | None]) -> None:
     if first.origin is None:
         raise ValueError(f"{first.folder} does not say of which network it is")
     workload = networks.of_config(first.origin.config["workload"])
-    network = lower(workload.model, tvm.target.Target(first.hardware.target))
+    target = tvm.target.Target(first.hardware.target)
+    network = lower(workload.model, target, winograd=workload.winograd)
     modules = {f.task.key: f.mod for f in extract(network, first.hardware) if f.task}
     contenders = [(run, count) for count in counts for run in runs]
     times = []

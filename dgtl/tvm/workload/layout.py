@@ -27,23 +27,27 @@ from dgtl.tvm.workload.layout_rules import (
 )
 
 
-def channels_last_layout(network: tvm.ir.IRModule) -> tvm.ir.IRModule:
+def channels_last_layout(network: tvm.ir.IRModule, *, winograd: bool = False) -> tvm.ir.IRModule:
     """The network with the channels last wherever its convolutions reach.
 
     Args:
         network: as imported, channels first; batch normalisation and the like decomposed.
+        winograd: convolutions that `dgtl.tvm.workload.winograd` expects to be faster so are
+            computed its way.
     """
-    network = network.clone()
-    network["main"] = Rewriter(network).visit_expr(network["main"])
-    return relax.transform.CanonicalizeBindings()(network)
+    rewriter = Rewriter(network.clone(), winograd)
+    main = network.get_global_var("main")
+    rewriter.builder_.update_func(main, rewriter.visit_expr(network["main"]))
+    return relax.transform.CanonicalizeBindings()(rewriter.builder_.get())
 
 
 @mutator
 class Rewriter(PyExprMutator):
     """Rebuilds a function binding by binding, each tensor as it is best stored."""
 
-    def __init__(self, network: tvm.ir.IRModule):
+    def __init__(self, network: tvm.ir.IRModule, winograd: bool):
         super().__init__(network)
+        self.winograd = winograd
         self._stored: dict[relax.Var, Stored | list[Stored]] = {}
         self._transposed: dict[tuple[relax.Expr, Axes], relax.Expr] = {}
 

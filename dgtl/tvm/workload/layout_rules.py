@@ -17,6 +17,8 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
+from dgtl.tvm.workload import winograd
+
 if TYPE_CHECKING:
     from dgtl.tvm.workload.layout import Rewriter
 
@@ -103,6 +105,8 @@ def _convolution(r: Rewriter, call: relax.Call) -> Stored | None:
     at = channels_last(rank)
     layout, kernel = LAYOUTS[rank]
     outputs_last = (rank - 1, rank - 2, *range(rank - 2))
+    if r.winograd and weight.plain and winograd.gains(call, weight.expr):
+        return Stored(_by_winograd(r, call, r.as_stored(data, at), weight.expr), at)
     new = _again(
         call,
         r.as_stored(data, at),
@@ -112,6 +116,33 @@ def _convolution(r: Rewriter, call: relax.Call) -> Stored | None:
         out_layout=layout,
     )
     return Stored(r.emit(new), at)
+
+
+def _by_winograd(
+    r: Rewriter, call: relax.Call, data: relax.Expr, kernel: tvm.ir.GenericConst
+) -> relax.Expr:
+    """A convolution of data [N, H, W, C] as three functions, see `dgtl.tvm.workload.winograd`."""
+    batch, _, *out = extents(call)
+    padding = [int(n) for n in call.attrs.padding[:2]]
+    tiles = r.builder_.call_te(
+        winograd.transform,
+        data,
+        out,
+        padding,
+        primfunc_name_hint="winograd_transform",
+        primfunc_attrs={"op_pattern": winograd.OPAQUE},
+    )
+    weights = winograd.transformed_weights(kernel.value.numpy().transpose(2, 3, 1, 0))
+    products = relax.op.matmul(r.emit(tiles), relax.const(weights))
+    output = r.builder_.call_te(
+        winograd.inverse,
+        r.emit(products),
+        batch,
+        out,
+        primfunc_name_hint="winograd_inverse",
+        primfunc_attrs={"op_pattern": winograd.ANCHOR},
+    )
+    return r.emit(output)
 
 
 def _window(r: Rewriter, call: relax.Call) -> Stored | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dgtl.tvm.workload.networks import conv, dense, depthwise
+from dgtl.tvm.workload.networks import conv, dense, depthwise, products
 
 SUITES = {
     "default": [
@@ -32,6 +32,16 @@ SUITES = {
         *(depthwise(s, c, 5) for s, c in ((14, 480), (7, 672))),
         *(dense(i, o) for i, o in ((512, 512), (2048, 1000))),
         *(dense(i, o) for i, o in ((4096, 2048), (6400, 4096), (16384, 2048))),
+    ],
+    "winograd": [
+        *(products(4, s, i, o) for s, i, o in ((7, 384, 384), (7, 640, 640))),
+        *(products(4, s, i, o) for s, i, o in ((14, 192, 320), (14, 384, 384), (14, 512, 256))),
+        *(products(4, s, i, o) for s, i, o in ((28, 96, 128), (28, 160, 160), (28, 256, 256))),
+        *(products(4, s, i, o) for s, i, o in ((56, 96, 96), (56, 128, 128), (56, 64, 192))),
+        *(products(4, s, i, o) for s, i, o in ((112, 64, 64), (112, 48, 96), (112, 32, 64))),
+        *(products(2, s, i, o) for s, i, o in ((7, 384, 384), (7, 640, 640), (13, 192, 256))),
+        *(products(2, s, i, o) for s, i, o in ((14, 192, 320), (14, 384, 384), (17, 128, 192))),
+        *(products(2, s, i, o) for s, i, o in ((28, 160, 160), (56, 96, 96))),
     ],
 }
 SUITES["one_core"] = SUITES["default"][2::3]

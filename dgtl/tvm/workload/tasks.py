@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,9 @@ class FusedFunction:
     task: Task | None
 
 
-def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
+def lower(
+    model: onnx.ModelProto, target: tvm.target.Target, *, winograd: bool = False
+) -> tvm.ir.IRModule:
     """The network as one Relax function over fused TIR functions, NHWC inside.
 
     Weights are marked as free in layout, so that a schedule may choose how they lie in memory.
@@ -47,6 +50,7 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     Args:
         model: with fixed shapes, of operators that TVM has: see `dgtl.tvm.workload.importer.model`.
         target: what for.
+        winograd: as of `dgtl.tvm.workload.layout.channels_last_layout`.
 
     Raises:
         ValueError: the model cannot be imported.
@@ -54,7 +58,7 @@ def lower(model: onnx.ModelProto, target: tvm.target.Target) -> tvm.ir.IRModule:
     mod = to_relax(model)
     passes = [
         T.DecomposeOpsForInference(),
-        channels_last_layout,
+        functools.partial(channels_last_layout, winograd=winograd),
         T.FoldConstant(),
         T.LegalizeOps(),
         T.AnnotateTIROpPattern(),

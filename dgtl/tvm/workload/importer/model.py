@@ -43,6 +43,8 @@ class Network:
         inputs: valid values of its inputs, in their order.
         tail: what comes after `model` and is left to ONNX Runtime, where shapes depend on values.
         remarks: what was assumed or left out, for the user.
+        winograd: whether convolutions may be computed by minimal filtering, see
+            `dgtl.tvm.workload.winograd`.
     """
 
     model: onnx.ModelProto
@@ -50,6 +52,7 @@ class Network:
     inputs: dict[str, NDArray[Any]]
     tail: onnx.ModelProto | None = None
     remarks: tuple[str, ...] = ()
+    winograd: bool = False
 
 
 def import_model(

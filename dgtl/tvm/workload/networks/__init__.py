@@ -7,6 +7,7 @@ same road, and another runtime can time the very same network.
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,15 @@ NETWORKS: dict[str, Callable[[int], onnx.ModelProto]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One layer as a network of its own, with bias and ReLU: what histories are made of.
+    """One layer as a network of its own: what histories are made of. All but products have a bias
+    and a ReLU.
 
     Args:
-        kind: ``conv2d``, ``depthwise_conv2d`` or ``dense``.
-        size: input height and width (1 for dense).
+        kind: ``conv2d``, ``depthwise_conv2d``, ``dense`` or ``matmul``.
+        size: input height and width (1 for dense); rows of a product.
         inputs, outputs: channels or units (equal for depthwise).
         kernel, stride, pad: of the window (1, 1, 0 for dense).
+        batch: products side by side.
     """
 
     kind: str
@@ -62,13 +65,20 @@ class Layer:
     kernel: int = 1
     stride: int = 1
     pad: int = 0
+    batch: int = 1
 
     @property
     def name(self) -> str:
-        window = f"_k{self.kernel}s{self.stride}p{self.pad}" if self.kind != "dense" else ""
-        return f"{self.kind}_{self.size}x{self.inputs}x{self.outputs}{window}"
+        name = f"{self.kind}_{self.size}x{self.inputs}x{self.outputs}"
+        if self.kind == "matmul":
+            return f"{name}_b{self.batch}"
+        return name if self.kind == "dense" else f"{name}_k{self.kernel}s{self.stride}p{self.pad}"
 
     def model(self, seed: int) -> onnx.ModelProto:
+        if self.kind == "matmul":
+            g = Graph(seed, (self.batch, self.size, self.inputs))
+            weight = g.weight((self.batch, self.inputs, self.outputs), self.inputs)
+            return g.model(g.node("MatMul", "data", weight))
         if self.kind == "dense":
             g = Graph(seed, (1, self.inputs))
             return g.model(g.dense("data", self.outputs))
@@ -95,6 +105,11 @@ def depthwise(size: int, channels: int, kernel: int = 3, stride: int = 1) -> Lay
 def dense(inputs: int, outputs: int) -> Layer:
     """A dense layer."""
     return Layer("dense", 1, inputs, outputs)
+
+
+def products(m: int, size: int, inputs: int, outputs: int) -> Layer:
+    """The matrix products of a 3x3 convolution by `dgtl.tvm.workload.winograd`."""
+    return Layer("matmul", math.ceil(size / m) ** 2, inputs, outputs, batch=(m + 2) ** 2)
 
 
 def load(
@@ -131,4 +146,5 @@ def of_config(workload: Mapping[str, Any]) -> Network:
         ValueError: as of `load`.
     """
     later = {name: workload.get(name) for name in ("shapes", "inputs")}
-    return load(workload["name"], workload["seed"], workload["path"], **later)
+    network = load(workload["name"], workload["seed"], workload["path"], **later)
+    return dataclasses.replace(network, winograd=bool(workload.get("winograd", False)))
