@@ -13,9 +13,9 @@ install: $(VENV)/.ready
 run: $(VENV)/.ready
 	$(BIN)/python run.py $(ARGS)
 
+# What Python compiles is kept, whatever the environment says: the tests start hundreds of processes.
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -m tvm -n 2 --dist loadfile # these take turns to measure
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not tvm" -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.ready
 	$(BIN)/ruff format --check .

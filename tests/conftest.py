@@ -22,6 +22,26 @@ def pytest_unconfigure() -> None:
     LOCK.unlink(missing_ok=True)
 
 
+# Files that take longest come first, so that no worker has one to itself at the end.
+LONGEST = (
+    "front/test_tuned.py",
+    "run/test_live.py",
+    "tvm/measure/test_local.py",
+    "conf/test_settings.py",
+    "baselines/test_methods.py",
+    "tvm/rpc/test_farm.py",
+    "conf/test_presets.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+    items.sort(key=place)
+
+
 # For `make mutants`: whether a test fails, not on what least example; and always the same ones.
 settings.register_profile(
     "mutants",
