@@ -129,7 +129,11 @@ def test_median_of_seeds_beats_random(name: str, prepared) -> None:
 
 
 @pytest.mark.parametrize("name", ["dgp", "dgp_paper"])
-def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(name: str, tmp_path) -> None:
+def test_a_model_from_the_cache_counts_as_long_as_it_was_learned(
+    name: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrained_network(monkeypatch)
+    given_residual(monkeypatch)
     method, sources = METHODS[name], landscape.sources()
     learned_s = method.prepare_timed(sources, tmp_path, seed=0)
     assert method.cached_training_s == 0.0
@@ -145,7 +149,7 @@ def test_same_seed_same_proposals_and_none_twice(name: str, quick) -> None:
     method = quick(name)
     keys = [trial.config for trial in landscape.run(method, 0, 140)]
     assert keys == [trial.config for trial in landscape.run(method, 0, 140)]
-    assert keys != [trial.config for trial in landscape.run(method, 1, 140)]
+    assert keys[:64] != [trial.config for trial in landscape.run(method, 1, 64)]
     assert len(set(keys)) == len(keys)
 
 

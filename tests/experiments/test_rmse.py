@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import toys
 from replayed import write as write_history
+from untrained import given_residual
 
 from dgtl.core.history import SourceTask
 from dgtl.tables.networks import SHAPES, networks_of
@@ -108,7 +109,8 @@ def test_a_factor_makes_means_of_medians(sources):
     assert learned.factor == pytest.approx(mean_over_median, rel=0.1)
 
 
-def test_every_model_learns_and_the_mean_is_of_two(sources):
+def test_every_model_learns_and_the_mean_is_of_two(sources, monkeypatch):
+    given_residual(monkeypatch)  # it has no say in means
     data = rmse.FeatureMap(sources[0].task, sources[0].space)(sources[0].configs())
     learned = Learned(sources[1:5], 5, 0)
     found = {model: learned.predict(model, data) for model in MODELS}

@@ -72,19 +72,19 @@ def test_the_end_of_a_job_is_the_exit_code(monkeypatch):
     ["basic", "submitit_local", "ray"],
 )
 def test_a_job_that_fails_ends_alone(tmp_path, launcher):
-    """The first of three jobs has a wrong setting, which only its own check finds."""
+    """The first of two jobs has a wrong setting, which only its own check finds."""
     packages = {"submitit_local": "hydra_plugins.hydra_submitit_launcher"}
     packages |= {"ray": "hydra_plugins.hydra_ray_launcher"}
     if launcher in packages:
         pytest.importorskip(packages[launcher])
     write_tables(tmp_path)
-    jobs = ("seed=-1,0,1", f"hydra/launcher={launcher}")
+    jobs = ("seed=-1,0", f"hydra/launcher={launcher}")
     if launcher == "basic":  # all jobs are in the process that starts them
         done = here(tmp_path, "-m", *REPLAY, *jobs, report=False)
     else:
         done = sweep(tmp_path, *jobs, PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 1, done.stderr
-    assert summaries(tmp_path) == 2
+    assert summaries(tmp_path) == 1
     if launcher != "submitit_local":  # whose jobs have a log of their own
         assert "error: seed=-1: must be a whole number, at least 0" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr

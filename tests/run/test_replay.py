@@ -3,8 +3,6 @@
 import dataclasses
 import itertools
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +27,7 @@ ONE = "workload.tasks=[4x32x16]"
 DGP = (
     "model=dgp",
     ONE,
+    "model.network.layers=1",
     "model.network.steps=5",
     "model.network.inducing=8",
     "model.network.hidden=2",
@@ -112,9 +111,8 @@ def test_same_seed_same_trials_of_a_model_trained_anew(table, tmp_path):
 
 def test_the_command_line_gives_the_same_trials(table, tmp_path):
     run(table, tmp_path / "a", "model=random", "seed=3")
-    command = [sys.executable, str(ROOT / "run.py"), f"hydra.run.dir={tmp_path / 'b'}"]
-    command += arguments(table, tmp_path, "model=random", "seed=3")
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    words = arguments(table, tmp_path, "model=random", "seed=3")
+    done = here(tmp_path, f"hydra.run.dir={tmp_path / 'b'}", *words, report=False)
     assert done.returncode == 0, done.stderr
     assert outcomes(tmp_path / "a") == outcomes(tmp_path / "b")
     assert "confined to the recorded configurations" in done.stdout
