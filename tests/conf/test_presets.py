@@ -14,6 +14,7 @@ import pytest
 import toys
 from commands import here
 from configurations import CONF, composed
+from forked_workers import fork_workers
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -197,7 +198,7 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     shutil.copy(tables, tmp_path)
     words += [f"hardware.tables=[{tables.name}]", "hardware.min_rows=8", "workload.folds=2"]
     words += ["budget.trials=4", "tracking=disabled", "hydra.launcher.n_jobs=1"]
-    done = here(tmp_path, *words)
+    done = here(tmp_path, *words, report=False)
     assert done.returncode == 0, done.stderr
     runs = tmp_path / "outputs" / "ablate_features"
     names = {folder.name for folder in (runs / "tables" / "autotvm").iterdir()}
@@ -208,11 +209,12 @@ def test_a_preset_alone_sweeps_and_its_methods_are_told_apart(tables, tmp_path):
     assert [len(same) for same in methods.values()] == [2, 2]
 
 
-def test_a_live_preset_debugged_takes_seconds(tmp_path):
+def test_a_live_preset_debugged_takes_seconds(tmp_path, monkeypatch):
+    fork_workers(monkeypatch)
     # One core: beside other tests, threads that wait for one another take long.
     words = ["experiment=table1_smoke", "debug=default", "model=random", "hardware.num_cores=1"]
     words.append("workload.tasks=[dense]")
-    done = here(tmp_path, *words)
+    done = here(tmp_path, *words, report=False)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "outputs" / "debug" / "tiny" / "random").iterdir()
     assert (folder / "summary.json").exists()

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 from bench import where
 from commands import draw_no_reports
+from forked_workers import fork_workers
 
 import dgtl
 from dgtl.core.local_history import LocalHistory
@@ -65,6 +66,7 @@ def home(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         # To start a process takes longer than the builds of all these trials.
         patch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
+        fork_workers(patch)
         patch.chdir(folder)
         yield folder
 

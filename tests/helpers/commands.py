@@ -24,9 +24,10 @@ from dgtl.results.run_folder import REPORT
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "run.py"
 
-_PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Forked from one that has imported TVM and all else of a run."""
 # The default method brings XGBoost and scikit-learn, which take as long to import as TVM.
-_PROCESSES.set_forkserver_preload(["dgtl.run.live", "dgtl.methods.dgp"])
+PROCESSES.set_forkserver_preload(["dgtl.run.live", "dgtl.methods.dgp"])
 
 
 def here(
@@ -84,7 +85,7 @@ def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedP
         said: a folder of its own for what it prints.
     """
     said.mkdir()
-    process = _PROCESSES.Process(target=_begin, args=(arguments, folder, said))
+    process = PROCESSES.Process(target=_begin, args=(arguments, folder, said))
     process.start()
     process.join()
     out, err = ((said / name).read_text() for name in ("1", "2"))

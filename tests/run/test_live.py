@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from commands import RUN, here
+from forked_workers import fork_workers
 from tvm_layers import write_history
 
 from dgtl.core.history import History
@@ -94,6 +95,7 @@ def run(folder: Path, *overrides: str, report: bool = False) -> subprocess.Compl
     with pytest.MonkeyPatch.context() as patch:
         # To start a process takes longer than the builds of all these trials.
         patch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
+        fork_workers(patch)
         return here(folder, *arguments(*overrides), report=report)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tvm
 from commands import here
+from forked_workers import fork_workers
 from tvm_layers import CORES, write_history
 
 from dgtl.core.history import History
@@ -46,6 +47,7 @@ def run(folder: Path, *overrides: str) -> subprocess.CompletedProcess:
     with pytest.MonkeyPatch.context() as patch:
         # To start a process takes longer than the builds of a visit.
         patch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
+        fork_workers(patch)
         return here(folder, *settings, report=False)
 
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tvm
+from forked_workers import fork_workers
 
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy.reference import compare_outputs
@@ -93,8 +94,9 @@ def test_stock_tvm_applies_the_database(network, schedules, hardware, scratch):
 
 
 def test_a_scheduled_network_computes_what_the_unscheduled_one_does(
-    network, schedules, hardware, scratch
+    network, schedules, hardware, scratch, monkeypatch
 ):
+    fork_workers(monkeypatch)
     inputs = load("tiny", 0).inputs
     untuned = deploy.time_untuned(network, hardware, inputs, repeats=2)
     library = scratch / "model.so"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import tvm
 from commands import here
+from forked_workers import fork_workers
 
 from dgtl.core.history import SHIPPED, History
 from dgtl.tvm.workload.tasks import extract, lower
@@ -35,6 +36,7 @@ def test_no_layer_of_the_tables_has_a_shape_that_the_shipped_history_teaches(har
 def test_the_command_records_goes_on_joins_and_packs(scratch, tmp_path, monkeypatch):
     # To start a process takes longer than the builds of these trials.
     monkeypatch.setattr("dgtl.tvm.measure.builders.available_cores", lambda: 1)
+    fork_workers(monkeypatch)
 
     def record(out: str, *options: str) -> str:
         words = ["--out", str(tmp_path / out), "--layers", "dense_1x512", "--cores", "1"]

@@ -16,6 +16,7 @@ import cloudpickle
 import numpy as np
 import pytest
 import tvm
+from forked_workers import fork_workers
 from tvm_layers import LAYERS, schedules, tuned_function
 
 from dgtl.core.records import Status
@@ -91,7 +92,13 @@ def wrong_check(mod_file: str, target: str, config: str) -> tuple[float, float]:
     return workers.check(mod_file, target, config)
 
 
-def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
+@pytest.fixture
+def forked(monkeypatch):
+    """For tests in which no worker ends before its time."""
+    fork_workers(monkeypatch)
+
+
+def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch, forked):
     configs = keys(4)
     told = []
     options = dataclasses.replace(OPTIONS, throttle_wait_s=MeasureOptions.throttle_wait_s)
@@ -112,7 +119,7 @@ def test_good_candidates_are_timed_as_often_as_asked(hardware, scratch):
         assert trial.wall_s > trial.run_s
 
 
-def test_nothing_is_left_on_disk(hardware, scratch):
+def test_nothing_is_left_on_disk(hardware, scratch, forked):
     with measurer(hardware) as ours:
         ours.measure(TASK, keys(2), best_s=math.inf)
         (folder,) = (path for path in scratch.iterdir() if path.is_dir())
@@ -201,7 +208,7 @@ def test_who_was_killed_is_asked_once_more(hardware, scratch, tmp_path, monkeypa
     assert (tmp_path / "timed").exists()
 
 
-def test_trials_are_kept_as_they_come(hardware, scratch, monkeypatch):
+def test_trials_are_kept_as_they_come(hardware, scratch, forked, monkeypatch):
     """An interruption loses those of the group in flight; what failed to build is kept first."""
     configs = keys(5)
     monkeypatch.setattr(measure, "GROUP", 2)
@@ -231,7 +238,7 @@ def test_the_runner_starts_anew_before_its_memory_maps_run_out(hardware, scratch
         assert all(t.ok for t in ours.measure(TASK, keys(4)[2:], best_s=math.inf))
 
 
-def test_a_slow_candidate_is_timed_once(hardware, scratch):
+def test_a_slow_candidate_is_timed_once(hardware, scratch, forked):
     options = MeasureOptions(repeats=3, min_repeat_ms=1e-3, quick_factor=3.0)
     with measurer(hardware, options) as ours:
         (trial,) = ours.measure(TASK, keys(1), best_s=1e-9)
@@ -240,7 +247,9 @@ def test_a_slow_candidate_is_timed_once(hardware, scratch):
     assert len(trial.run_times_s) == 1
 
 
-def test_what_a_first_timing_shows_to_be_slow_is_not_repeated(hardware, scratch, monkeypatch):
+def test_what_a_first_timing_shows_to_be_slow_is_not_repeated(
+    hardware, scratch, forked, monkeypatch
+):
     """By the best of the whole batch, also where that comes last."""
     times_s = {1: 3.1e-6, 2: 2.9e-6, 3: 1e-6, 4: 1e-6}
 
@@ -286,7 +295,7 @@ def test_buffers_of_another_task_do_not_stay(monkeypatch):
     assert {key[2] for key in workers._buffers} == {16}
 
 
-def test_a_wrong_result_is_found(hardware, scratch, monkeypatch):
+def test_a_wrong_result_is_found(hardware, scratch, forked, monkeypatch):
     monkeypatch.setattr(workers, "check", wrong_check)
     with measurer(hardware) as ours:
         (trial,) = ours.check([(TASK, keys(1)[0])])
