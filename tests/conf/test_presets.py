@@ -88,7 +88,9 @@ def tiny(word: str, job: Job, tables: Path) -> DictConfig:
         "budget.rounds=1",
     ]
     if word in DEEP:
-        small += [f"model.network.{name}" for name in ("steps=5", "inducing=8", "hidden=2")]
+        small += [
+            f"model.network.{name}" for name in ("layers=1", "steps=5", "inducing=8", "hidden=2")
+        ]
         small += ["model.annealing.chains=4", "model.annealing.steps=5"]
         small.append("workload.tasks=[dense_4x16x8]")
         chosen = hydra_of(word).runtime.choices

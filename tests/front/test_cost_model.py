@@ -10,6 +10,7 @@ import cloudpickle
 import numpy as np
 import pytest
 import tvm
+from forked_workers import fork_workers
 from scipy.stats import spearmanr
 from tvm.s_tir import meta_schedule as ms
 from tvm.s_tir.meta_schedule.arg_info import ArgInfo
@@ -191,7 +192,8 @@ def no_intrinsics() -> None:
     sys.modules.setdefault(name, types.ModuleType(name))
 
 
-def test_stock_tune_tir_runs_with_it(model, tmp_path):
+def test_stock_tune_tir_runs_with_it(model, tmp_path, monkeypatch):
+    fork_workers(monkeypatch)
     function = tuned_function(LAYERS["conv2d"])
     target = tvm.target.Target(function.task.hardware.target)
     database = ms.tir_integration.tune_tir(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import rpc_farms
 import tvm
+from forked_workers import fork_workers
 from rpc_farms import KEY, server
 from tvm_layers import LAYERS, schedules, tuned_function
 
@@ -25,6 +26,14 @@ pytestmark = pytest.mark.tvm
 CONV = LAYERS["conv2d"]
 TASK = tuned_function(CONV).task
 OPTIONS = MeasureOptions(repeats=3, min_repeat_ms=1e-3, quick_factor=1e9, throttle_wait_s=0.0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked():
+    """What speaks with the devices; these are processes as users start them."""
+    with pytest.MonkeyPatch.context() as patch:
+        fork_workers(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import rpc_farms
+from forked_workers import fork_workers
 from rpc_farms import KEY, eventually, job, kernel, server, session_of
 
 from dgtl.tvm.rpc import farm as farms
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.tvm
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forked():
+    """What speaks with the devices; these are processes as users start them."""
+    with pytest.MonkeyPatch.context() as patch:
+        fork_workers(patch)
+        yield
 
 
 @pytest.fixture(scope="module")
