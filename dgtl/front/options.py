@@ -20,6 +20,7 @@ OF_SETTINGS = {
     r"fresh=true": "--fresh",
     r"budget\.seconds=": "--seconds ",
     r"deploy\.untuned=false": "--set deploy.untuned=false",
+    r"workload\.winograd=false": "--set workload.winograd=false",
     r"seed=(?=-)": "--seed ",
 }
 """What settings are called on the command line, by how messages of a run call them."""

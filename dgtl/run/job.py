@@ -93,7 +93,8 @@ def lowered(workload: Network, hardware: Hardware) -> tvm.ir.IRModule:
     target = tvm.target.Target(hardware.target)
     try:
         with quiet():
-            return lower(workload.model, target, winograd=workload.winograd)
+            winograd = workload.winograd and hardware.kind == "llvm"
+            return lower(workload.model, target, winograd=winograd)
     except Exception as error:
         if isinstance(error, ValueError):
             raise  # it says which node

@@ -240,6 +240,11 @@ def _job(cfg: DictConfig) -> Job:
             progress.message(text)
         network = lowered(workload, hardware)
         functions = extract(network, hardware)
+        if filtered := sum(f.weight for f in functions if "winograd_inverse" in f.name):
+            progress.message(
+                f"{filtered} 3x3 convolutions are computed with fewer multiplications, as matrix "
+                "products: workload.winograd=false leaves them as they are"
+            )
         targets = _targets(functions, hardware, progress)
         if not targets:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")

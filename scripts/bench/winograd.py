@@ -57,13 +57,14 @@ def compared(layer: Layer, history: dict) -> dict[str, float] | None:
     hardware = machine.detect()
     target = tvm.target.Target(hardware.target)
     as_product = products(winograd.M, layer.size, layer.inputs, layer.outputs)
-    found = []
+    latencies = []
     for each in (layer, as_product):
         (task,) = (f.task for f in extract(lower(each.model(0), target), hardware) if f.task)
-        found.append(history.get(task.shape_key))
-    if found[0] is None or found[1] is None:
-        return None
-    direct_s, products_s = (trial.latency_s for trial in found)
+        best = history.get(task.shape_key)
+        if best is None:
+            return None
+        latencies.append(best.latency_s)
+    direct_s, products_s = latencies
     functions = extract(lower(layer.model(0), target, winograd=True), hardware)
     transformed = [f for f in functions if "winograd" in f.name]
     if not transformed:

@@ -247,7 +247,8 @@ def test_shipped_tables_are_of_no_layer_that_the_shipped_history_teaches():
     assert tables.isdisjoint(taught)
     read = large_tables(None)
     assert shapes(read.tables) == tables
-    assert shapes(read.small) == taught
+    of_bench = [s for s in history(SHIPPED) if s.task.hardware.name == BENCH]
+    assert shapes(read.small) == shapes(of_bench)
 
 
 @pytest.mark.slow

@@ -43,7 +43,7 @@ class Network:
         inputs: valid values of its inputs, in their order.
         tail: what comes after `model` and is left to ONNX Runtime, where shapes depend on values.
         remarks: what was assumed or left out, for the user.
-        winograd: whether convolutions may be computed by minimal filtering, see
+        winograd: whether convolutions may be computed by minimal filtering on a CPU, see
             `dgtl.tvm.workload.winograd`.
     """
 
