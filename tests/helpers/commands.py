@@ -85,14 +85,17 @@ def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedP
         said: a folder of its own for what it prints.
     """
     said.mkdir()
-    process = PROCESSES.Process(target=_begin, args=(arguments, folder, said))
+    process = PROCESSES.Process(target=_begin, args=(arguments, folder, said, dict(os.environ)))
     process.start()
     process.join()
     out, err = ((said / name).read_text() for name in ("1", "2"))
     return subprocess.CompletedProcess(arguments, process.exitcode or 0, out, err)
 
 
-def _begin(arguments: list[str], folder: Path, said: Path) -> None:
+def _begin(arguments: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:
+    # The process that this one is forked from has that of whoever needed it first.
+    os.environ.clear()
+    os.environ.update(environment)
     for stream in (1, 2):
         os.dup2(os.open(said / str(stream), os.O_WRONLY | os.O_CREAT), stream)
     os.chdir(folder)
