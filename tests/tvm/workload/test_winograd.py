@@ -82,13 +82,13 @@ def test_a_network_computes_what_it_does_in_onnx_runtime(case, scheduled, monkey
 def test_transformations_are_parallel_and_of_vectors(monkeypatch):
     monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
     lanes = winograd.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4
-    for function in extract(
-        lower(network(1, (8, 8), 64, [1] * 4), TARGET, winograd=True), HARDWARE
-    ):
-        if "winograd" in function.name:
-            text = default_schedule(function.mod, TARGET).mod.script()
-            assert "T.parallel(" in text
-            assert re.search(rf"T.vectorized\((T.int64\()?{lanes}\)", text)
+    functions = extract(lower(network(1, (8, 8), 64, [1] * 4), TARGET, winograd=True), HARDWARE)
+    transformations = [f for f in functions if "winograd" in f.name]
+    assert len(transformations) == 2
+    for function in transformations:
+        text = default_schedule(function.mod, TARGET).mod.script()
+        assert "T.parallel(" in text
+        assert re.search(rf"T.vectorized\((T.int64\()?{lanes}\)", text)
 
 
 def chosen(
