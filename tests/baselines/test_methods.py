@@ -49,7 +49,7 @@ SHORT = AnnealingOptions(chains=32, steps=60, patience=20)
 FEW = XGBConfig(trees=60, rate=0.2, nthread=1)
 NETWORK = DGPConfig(hidden=4, inducing=32, steps=60, batch=128)
 AGENT = {"episodes": 64, "steps": 60, "side_by_side": 64}
-HASTY = {"episodes": 8, "steps": 20, "side_by_side": 8}
+HASTY = {"episodes": 8, "steps": 8, "side_by_side": 8}
 METHODS = {
     "random": RandomSearch(),
     "autotvm": AutoTVM(annealing=SHORT),

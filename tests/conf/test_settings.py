@@ -70,7 +70,7 @@ SMALL = {
         *("trees.trees=20", "trees.nthread=1"),
     ),
     "autotvm": ("annealing.chains=32", "annealing.steps=40", "annealing.patience=8", "plan=32"),
-    "chameleon": ("episodes=8", "side_by_side=8", "steps=20", "plan=32"),
+    "chameleon": ("episodes=8", "side_by_side=8", "steps=8", "plan=32"),
     "gga": ("population=32", "offspring=100", "survivors=32", "generations=2", "trees.trees=20"),
     "metaschedule": ("plan=32", "population=64", "trees.warm_up=32", "trees.rounds=40"),
     "droplet": ("start=32", "first.plan=32", "first.population=64"),

@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import multiprocessing
+import multiprocessing.util
 import os
 import runpy
 import signal
@@ -28,6 +29,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 """Forked from one that has imported TVM and all else of a run."""
 # The default method brings XGBoost and scikit-learn, which take as long to import as TVM.
 PROCESSES.set_forkserver_preload(["dgtl.run.live", "dgtl.methods.dgp"])
+# Its socket is here, and not in a test's TMPDIR, whose name may be too long for one.
+multiprocessing.util.get_temp_dir()
 
 
 def here(

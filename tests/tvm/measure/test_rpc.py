@@ -100,7 +100,7 @@ def test_trials_are_those_of_this_machine(device, settings, scratch, monkeypatch
 
 def test_a_device_of_another_speed_is_left_alone_and_named(device, settings, scratch):
     """What the first one took is made up: as of a board a thousand times as fast."""
-    slow = RPCSettings(port=settings.port, key=KEY, queue_timeout_s=15)
+    slow = RPCSettings(port=settings.port, key=KEY, queue_timeout_s=8)
     with measurer(device, slow) as ours:
         ours._farm._first = "10.0.0.1:9090", {"arithmetic": 1e-9, "memory": 1e-9}
         with pytest.raises(ValueError, match="free or fit to measure"):

@@ -175,7 +175,7 @@ def test_a_device_may_join_while_jobs_wait(kernels):
     ("key", "said"), [("other", "knows no device other: start servers"), (KEY, "free or fit")]
 )
 def test_no_device_is_one_line(port, servers, kernels, key, said, monkeypatch):
-    farm = Farm(RPCSettings(port=port, key=key, queue_timeout_s=4), 1, say=lambda _: None)
+    farm = Farm(RPCSettings(port=port, key=key, queue_timeout_s=2), 1, say=lambda _: None)
     farm.facts = {"name": "abacus", "mcpu": "beads", "machine": "wood", "threads": 1}
     with pytest.raises(ValueError, match=said):
         run(farm, job(kernels / "fast.so"))
