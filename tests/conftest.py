@@ -29,8 +29,10 @@ LONGEST = (
     "tvm/measure/test_local.py",
     "conf/test_settings.py",
     "baselines/test_methods.py",
+    "tvm/workload/test_zoo.py",
     "tvm/rpc/test_farm.py",
     "conf/test_presets.py",
+    "experiments/test_table1.py",
 )
 
 
