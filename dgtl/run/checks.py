@@ -35,10 +35,14 @@ WHOLE = {
     "history.max_trials": 1,
     "history.most_alike": 1,
     "deploy.repeats": 1,
+    "deploy.finalists": 0,
 }
 """Settings that are whole numbers, and the least that they may be."""
 
-NEEDED = ("seed", "budget.initial_set", "budget.tuning_set", "budget.final", "budget.rounds")
+NEEDED = (
+    *("seed", "budget.initial_set", "budget.tuning_set", "budget.final", "budget.rounds"),
+    "deploy.finalists",
+)
 """Those of them that cannot be null."""
 
 FLAGS = ("fresh", "deploy.untuned", "deploy.allow_untuned", "history.own_layers")

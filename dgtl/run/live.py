@@ -298,6 +298,8 @@ def _tuned(
             tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer), job.known())
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
+            progress.stage("time the fastest again")
+            results = tuning.finals(results, measurer, cfg.deploy.finalists)
             progress.stage("check schedules")
             results = verified(results, measurer, log)
             chosen: list[str | None] = [None] * len(results)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from dgtl.core.history import SourceTask
-from dgtl.core.records import CHECK, KNOWN, best_trial
+from dgtl.core.records import AGAIN, CHECK, KNOWN, best_trial
 from dgtl.core.titles import titles
 from dgtl.methods.loop import TaskSearch
+from dgtl.run.finalists import timed_again
 from dgtl.run.searched import search_shown
 
 if TYPE_CHECKING:
@@ -94,6 +95,27 @@ class Tuning:
             for task in tasks
         ]
 
+    def finals(
+        self, results: Sequence[SourceTask], measurer: Measurer, most: int
+    ) -> list[SourceTask]:
+        """The results with ``most`` finalists of each task timed again, see `timed_again`.
+
+        By ``measurer``, for one that remembers has nothing new to say.
+        """
+        names = titles([result.task for result in results])
+        title = {result.task.key: name for result, name in zip(results, names, strict=True)}
+
+        def keep(task: Task, trial: Trial) -> Trial:
+            trial = trial.replace(provenance=self.provenance)
+            self.log.trial(trial)
+            self.context.tracker.trial(task, trial, title[task.key])
+            return trial
+
+        found, said = timed_again(results, measurer, keep, most, self.context.earlier)
+        if said:
+            self.progress.message(said)
+        return found
+
     def _say_untried(self, names: Sequence[str]) -> None:
         """Says which tasks no time was left for; without trials that is as asked."""
         seconds = self.context.budget.seconds
@@ -108,7 +130,7 @@ class Tuning:
         earlier = self.context.earlier.trials(problem.task.key)
         for trial in earlier:
             self.context.tracker.trial(problem.task, trial, title)
-        return {trial.config: trial for trial in earlier if trial.stage != KNOWN}
+        return {trial.config: trial for trial in earlier if trial.stage not in (KNOWN, AGAIN)}
 
     def _known(self, problem: Problem) -> list[Trial]:
         """What was tried of a task before the run began; kept in its log."""
