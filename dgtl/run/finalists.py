@@ -56,41 +56,52 @@ def timed_again(
     Returns:
         Results, and what came of it, for the user; no text where there was nothing to decide.
     """
+    again = [
+        [trial for trial in earlier.trials(result.task.key) if trial.stage == AGAIN]
+        for result in results
+    ]
     chosen = {place: finalists(result.trials, most) for place, result in enumerate(results)}
-    chosen = {place: configs for place, configs in chosen.items() if configs}
-    decided = {place: _decided(results[place], earlier, c) for place, c in chosen.items()}
-    missing = {place: configs for place, configs in chosen.items() if not decided[place]}
+    missing = {
+        place: configs
+        for place, configs in chosen.items()
+        if not {trial.config for trial in again[place]}.issuperset(configs)
+    }
     rounds = [
         {p: measurer.measure(results[p].task, c, best_s=math.inf) for p, c in missing.items()}
         for _ in range(ROUNDS)
     ]
     for place in missing:
         timings = zip(*(found[place] for found in rounds), strict=True)
-        decided[place] = [keep(results[place].task, _joined(trials)) for trials in timings]
-    found = list(results)
-    others, saved_s = 0, 0.0
-    for place, again in decided.items():
-        task = results[place].task
-        found[place] = dataclasses.replace(found[place], trials=(*found[place].trials, *again))
-        best = best_trial(again)
-        if best is not None and best is not again[0] and again[0].ok:
+        again[place] += [keep(results[place].task, _joined(trials)) for trials in timings]
+    found = [
+        dataclasses.replace(result, trials=(*result.trials, *more))
+        for result, more in zip(results, again, strict=True)
+    ]
+    return found, _outcome(results, again)
+
+
+def _outcome(results: Sequence[SourceTask], again: Sequence[Sequence[Trial]]) -> str:
+    """How many were timed again, and what that changes."""
+    total_s = saved_s = 0.0
+    others = 0
+    for result, more in zip(results, again, strict=True):
+        first = best_trial(result.trials)
+        best = best_trial(more) or first
+        if first is None or best is None:
+            continue
+        now_s = next((t.latency_s for t in more if t.config == first.config), first.latency_s)
+        total_s += result.task.weight * best.latency_s
+        if best.config != first.config and now_s < math.inf:
             others += 1
-            saved_s += task.weight * (again[0].latency_s - best.latency_s)
-    if not chosen:
-        return found, ""
-    bests = [(result.task.weight, best_trial(result.trials)) for result in found]
-    total_s = sum(weight * best.latency_s for weight, best in bests if best is not None)
-    return found, (
-        f"{sum(map(len, chosen.values()))} of the fastest schedules of {len(chosen)} layers were "
-        f"timed again: {others} layers run another one than the search's fastest"
-        + (f", {saved_s / (total_s + saved_s):.1%} of the layers' time less" if others else "")
+            saved_s += result.task.weight * (now_s - best.latency_s)
+    if not any(again):
+        return ""
+    timed, layers = sum(map(len, again)), sum(map(bool, again))
+    saved = f": {saved_s / (total_s + saved_s):.1%} of the layers' time less" if others else ""
+    return (
+        f"{timed} of the fastest schedules were timed again, of {layers} layers, of which {others} "
+        f"run another one than the search's fastest{saved}"
     )
-
-
-def _decided(result: SourceTask, earlier: History, configs: Sequence[str]) -> list[Trial]:
-    """What the finalists of a task took in an earlier run; none unless all are there."""
-    trials = {t.config: t for t in earlier.trials(result.task.key) if t.stage == AGAIN}
-    return [trials[c] for c in configs] if all(c in trials for c in configs) else []
 
 
 def _joined(trials: Sequence[Trial]) -> Trial:
