@@ -19,6 +19,7 @@ from forked_workers import fork_workers
 from tvm_layers import write_history
 
 from dgtl.core.history import History
+from dgtl.core.records import AGAIN
 from dgtl.results.summary import SUMMARY_SCHEMA, Summary, TaskSummary
 
 if TYPE_CHECKING:
@@ -193,6 +194,29 @@ def test_a_killed_run_goes_on_to_the_same_end(copied):
     assert Summary.read(copied / "out" / "summary.json").trials == TRIALS
     kept = log.read_text().splitlines(keepends=True)
     assert kept[:cut] == lines[:cut]
+
+
+def test_the_fastest_are_timed_again_and_decide(copied, monkeypatch):
+    monkeypatch.setattr("dgtl.run.finalists.SEARCHED", 2)
+    monkeypatch.setattr("dgtl.run.finalists.NEAR", 1e9)
+    log = copied / "out" / "trials.jsonl"
+    before = History.read(log)
+    (copied / "out" / "summary.json").unlink()
+    done = run(copied, "deploy.untuned=false")
+    assert done.returncode == 0, done.stderr
+    assert "8 of the fastest schedules were timed again, of 4 layers" in done.stdout + done.stderr
+    summary = Summary.read(copied / "out" / "summary.json")
+    assert summary.trials == TRIALS + 8
+    bests_us = []
+    for source in History.read(log):
+        trials = before.trials(source.task.key)
+        assert list(source.trials[: len(trials)]) == trials
+        again = source.trials[len(trials) :]
+        assert [trial.stage for trial in again] == [AGAIN, AGAIN]
+        ran = sorted((t for t in trials if t.ok), key=lambda trial: trial.latency_s)
+        assert [trial.config for trial in again] == [trial.config for trial in ran[:2]]
+        bests_us.append(min(trial.latency_s for trial in again) * 1e6)
+    assert sorted(bests_us) == sorted(task.best_latency_us for task in summary.tasks)
 
 
 def _interruptible() -> None:
