@@ -36,9 +36,21 @@ LONGEST = (
 )
 
 
+# Rooms whose tests build kernels or start processes of a device: no unit tests.
+OF_MACHINES = ("tvm/", "device/")
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def name(item: pytest.Item) -> str:
+        return item.path.relative_to(Path(__file__).parent).as_posix()
+
+    for item in items:
+        if name(item).startswith(OF_MACHINES):
+            item.add_marker("tvm")
+
     def place(item: pytest.Item) -> int:
-        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        file = name(item)
         return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
     items.sort(key=place)
