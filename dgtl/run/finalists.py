@@ -71,7 +71,7 @@ def timed_again(
         for _ in range(ROUNDS)
     ]
     for place in missing:
-        timings = zip(*(found[place] for found in rounds), strict=True)
+        timings = zip(*(measured[place] for measured in rounds), strict=True)
         again[place] += [keep(results[place].task, _joined(trials)) for trials in timings]
     found = [
         dataclasses.replace(result, trials=(*result.trials, *more))

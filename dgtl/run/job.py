@@ -10,7 +10,7 @@ import onnx
 import tvm
 
 from dgtl.core.history import History
-from dgtl.core.records import best_trial
+from dgtl.core.records import AGAIN, best_trial
 from dgtl.measure.replay import SharedMeasurer
 from dgtl.results.card import Card, Value
 from dgtl.results.run_folder import Origin
@@ -231,5 +231,7 @@ def shared(cfg: DictConfig, measurer: Measurer) -> Measurer:
     if cfg.share is None:
         return measurer
     logs = sorted(Path(cfg.share).rglob("trials.jsonl"))
-    known = [trial for source in History.read(*logs) for trial in source.trials]
-    return SharedMeasurer(measurer, {(trial.task, trial.config): trial for trial in known})
+    trials = [trial for source in History.read(*logs) for trial in source.trials]
+    # What was timed again was so after a search, and says nothing of what a search would see.
+    known = {(trial.task, trial.config): trial for trial in trials if trial.stage != AGAIN}
+    return SharedMeasurer(measurer, known)

@@ -106,10 +106,7 @@ class Tuning:
         title = {result.task.key: name for result, name in zip(results, names, strict=True)}
 
         def keep(task: Task, trial: Trial) -> Trial:
-            trial = trial.replace(provenance=self.provenance)
-            self.log.trial(trial)
-            self.context.tracker.trial(task, trial, title[task.key])
-            return trial
+            return self._kept(task, trial, title[task.key])
 
         found, said = timed_again(results, measurer, keep, most, self.context.earlier)
         if said:
@@ -150,12 +147,17 @@ class Tuning:
         """What keeps, shows and tracks each trial of a task."""
 
         def keep(trial: Trial) -> None:
-            trial = trial.replace(provenance=self.provenance)
-            self.log.trial(trial)
+            trial = self._kept(problem.task, trial, title)
             self.progress.trial(trial, problem.gflops(trial) if trial.ok else None)
-            self.context.tracker.trial(problem.task, trial, title)
 
         return keep
+
+    def _kept(self, task: Task, trial: Trial, title: str) -> Trial:
+        """The trial as it is kept in the log and tracked."""
+        trial = trial.replace(provenance=self.provenance)
+        self.log.trial(trial)
+        self.context.tracker.trial(task, trial, title)
+        return trial
 
 
 class Checker(Protocol):

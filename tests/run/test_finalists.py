@@ -8,10 +8,12 @@ import numpy as np
 import toys
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import DictConfig
 
-from dgtl.core.history import History, SourceTask
+from dgtl.core.history import History, SourceTask, TrialLog
 from dgtl.core.records import AGAIN, Status, Trial, best_trial
 from dgtl.run.finalists import NEAR, ROUNDS, SEARCHED, finalists, timed_again
+from dgtl.run.job import shared
 
 TASK = toys.dense(64, 64, 64)
 SPACE = toys.space_of(TASK)
@@ -112,6 +114,17 @@ def test_where_there_is_nothing_to_decide_nothing_is_timed():
         found, said, _ = again(result, machine)
         assert (found, said, machine.asked) == (result, "", [])
     assert again(searched([1.0] * 64), machine, most=0)[1] == ""
+
+
+def test_a_search_that_shares_measurements_is_told_the_first_timing(tmp_path):
+    found, _, kept = again(searched([1.0, 1.02, *[2.0] * 62]), Machine(dict.fromkeys(KEYS, 3.0)))
+    with TrialLog(tmp_path / "trials.jsonl") as log:
+        log.task(found.task, found.space)
+        for trial in found.trials:
+            log.trial(trial)
+    measurer = shared(DictConfig({"share": str(tmp_path)}), Machine({}))
+    told = measurer.measure(TASK, [trial.config for trial in kept], best_s=math.inf)
+    assert told == list(found.trials[:2])
 
 
 def test_of_those_timed_again_the_fastest_is_the_best():
