@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
+from _pytest.mark.expression import Expression
 from hypothesis import Phase, settings
 
 # Machines are shared: how long an example takes says nothing of the code.
@@ -40,17 +42,36 @@ LONGEST = (
 OF_MACHINES = ("tvm/", "device/")
 
 
+def room(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).as_posix()
+
+
+def marks_of(path: Path) -> set[str]:
+    """Marks that every test of a file has, read without importing it."""
+    lines = [line for line in path.read_text().splitlines() if line.startswith("pytestmark")]
+    own = set(re.findall(r"mark\.(\w+)", " ".join(lines)))
+    return own | ({"tvm"} if room(path).startswith(OF_MACHINES) else set())
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What ``-m`` leaves out whole is not imported: TensorFlow and TVM take seconds."""
+    chosen = config.getoption("markexpr")
+    if not chosen or not collection_path.name.startswith("test_"):
+        return None
+    marks = marks_of(collection_path)
+    more = [marks | {"slow"} | {"tvm"}, marks | {"slow"}, marks | {"tvm"}, marks]
+    takes = Expression.compile(chosen).evaluate
+    return None if any(takes(lambda name, has=has: name in has) for has in more) else True
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def name(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).as_posix()
-
     for item in items:
-        if name(item).startswith(OF_MACHINES):
+        if room(item.path).startswith(OF_MACHINES):
             item.add_marker("tvm")
 
     def place(item: pytest.Item) -> int:
-        file = name(item)
+        file = room(item.path)
         return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 
     items.sort(key=place)

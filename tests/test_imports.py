@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -70,14 +71,13 @@ SOURCES = {
 }
 
 
-def imports(path: Path, *, late: bool = True) -> set[str]:
-    """Dotted names that a file imports when it runs, ``late`` ones in functions included."""
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Dotted names that a file imports when it runs, late ones in functions included."""
     found: set[str] = set()
 
     def visit(node: ast.AST) -> None:
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            return
-        if not late and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             return
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
@@ -90,13 +90,13 @@ def imports(path: Path, *, late: bool = True) -> set[str]:
             visit(child)
 
     visit(ast.parse(path.read_text()))
-    return found
+    return frozenset(found)
 
 
-def own_modules(path: Path, *, late: bool = True) -> set[str]:
+def own_modules(path: Path) -> set[str]:
     """Modules of this program that a file imports."""
     found = set()
-    for dotted in imports(path, late=late):
+    for dotted in imports(path):
         while dotted and dotted not in SOURCES:
             dotted = dotted.rpartition(".")[0]
         found |= {dotted} if dotted else set()
@@ -162,7 +162,6 @@ def test_heavy_packages_stay_in_their_corners(package):
             assert package not in used, f"{name} imports {package}"
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "module",

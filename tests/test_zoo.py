@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from zoo import ZOO, inputs, random_chain
 
+pytestmark = pytest.mark.slow  # Of what other tests use, not of the program.
+
 
 def run(model: onnx.ModelProto, seed: int = 0) -> list[np.ndarray]:
     onnx.checker.check_model(model, full_check=True)

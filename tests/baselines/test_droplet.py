@@ -47,6 +47,7 @@ def test_a_step_of_a_tile_takes_one_inner_factor_to_its_next_value(knob: Knob, s
             assert not (same and between[0] < inner[part] < between[1])
 
 
+@pytest.mark.slow
 @given(seeds)
 @settings(deadline=None)
 def test_steps_differ_in_one_knob_and_lead_back(seed: int) -> None:
@@ -149,6 +150,7 @@ def test_a_descent_steps_from_its_position_until_a_step_is_better() -> None:
             position = best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "first", [RandomSearch(), MetaSchedule(plan=8, population=32), AutoTVM(plan=8)]
 )

@@ -15,6 +15,8 @@ from untrained import given_residual, untrained_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.slow
+
 METHODS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 VARIANTS = [*((name, ()) for name in METHODS), ("dgp_paper", ("model/map=adam",))]
 
@@ -186,7 +188,6 @@ TRAINING = ("network.steps", "network.batch", "network.learning_rate", "network.
 """Settings of the network's training itself, with those of a map by Adam."""
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "overrides", "setting"), CASES)
 def test_every_setting_changes_a_trial_or_a_prediction(
     name, overrides, setting, outcome, monkeypatch

@@ -10,6 +10,8 @@ from tvm.target import codegen
 
 from dgtl.core.cpus import AVX, AVX512, NEON, SSE, vector_registers
 
+pytestmark = pytest.mark.tvm  # Its LLVM knows the processors.
+
 
 def of(mcpu: str) -> str:
     return json.dumps({"kind": "llvm", "mcpu": mcpu, "num-cores": 4})

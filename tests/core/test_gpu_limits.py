@@ -106,6 +106,7 @@ def test_neighbours_reach_every_accepted_configuration_one_step_away():
     assert near <= set(DENSE.keys(moved)) <= near | {DENSE.key(start[0])}
 
 
+@pytest.mark.slow
 def test_a_device_that_takes_nothing_is_said():
     space = space_of(toys.dense(8, 24, 16), DeviceLimits(threads=64, shared_bytes=1, warp=8))
     with pytest.raises(ValueError, match="none keeps to the device's limits"):

@@ -37,6 +37,7 @@ def add_one(folder, seed):
     local_history.add(folder, History.of([toys.tuned(TASKS[0], toys.space_of(TASKS[0]), 9, seed)]))
 
 
+@pytest.mark.slow
 def test_processes_that_add_at_once_lose_nothing(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(add_one, [tmp_path] * 16, range(16)))

@@ -16,7 +16,7 @@ run_times = st.lists(st.floats(1e-9, 1e3), min_size=1, max_size=5).map(tuple)
 trials = st.builds(
     Trial,
     task=st.text(min_size=1),
-    config=st.from_regex(r"[0-9]+(\.[0-9]+)*", fullmatch=True),
+    config=st.lists(st.integers(0, 999), min_size=1).map(lambda o: ".".join(map(str, o))),
     status=st.sampled_from(list(Status)),
     run_times_s=run_times,
     build_s=seconds,

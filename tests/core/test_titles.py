@@ -128,6 +128,7 @@ def test_tasks_that_differ_in_cores_say_so():
     ]
 
 
+@pytest.mark.slow
 def test_all_shipped_layers_have_short_titles_of_their_own():
     tasks = [source.task for source in History.read(SHIPPED_TABLES)]
     for name in {task.hardware.name for task in tasks}:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 import toys
 
 from dgtl.features.problem import Problem
@@ -19,6 +20,7 @@ def _example() -> str:
     return block
 
 
+@pytest.mark.slow
 def test_the_tuner_improves_on_its_first_batch():
     names: dict = {}
     exec(compile(_example(), PAGE.name, "exec"), names)  # our own file

@@ -12,6 +12,8 @@ from dgtl.core.records import Hardware
 from experiments.latency.table import REFERENCES, Raced, write
 from experiments.status.tables import state
 
+pytestmark = pytest.mark.slow
+
 
 def figures(quartile_ms: float, search_s: float = 0.0) -> dict[str, float]:
     return {

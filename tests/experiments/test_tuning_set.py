@@ -14,6 +14,8 @@ from dgtl.core.history import SourceTask
 from experiments.compare.searches import read_runs
 from experiments.tuning_set.__main__ import CHOSEN, RANDOM, compare, gain, named, pairs, read_curves
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -16,6 +16,8 @@ from dgtl.front import cli
 from dgtl.front.options import Options, in_options
 from dgtl.run.settings import composed
 
+pytestmark = pytest.mark.slow  # TVM is imported.
+
 TASK = toys.dense()
 TUNED = toys.tuned(TASK, toys.space_of(TASK), 12, 0)
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import toys
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgtl.core.records import Status
@@ -82,12 +82,14 @@ def test_failures_count_in_the_budget_and_are_told():
     assert len(trials) == 60
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 2**32))
 def test_same_seed_same_trials(seed):
     runs = [tune(PROBLEM, Climber(seed), ReplayMeasurer.of(TABLE), Budget(20, 6)) for _ in range(2)]
     assert outcomes(runs[0]) == outcomes(runs[1])
 
 
+@settings(max_examples=40)
 @given(seed=st.integers(0, 100), killed_after=st.integers(0, 29))
 def test_resumed_run_equals_an_uninterrupted_one(seed, killed_after):
     budget = Budget(trials=30, batch=8)

@@ -22,6 +22,8 @@ from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig
 from dgtl.search.annealing import AnnealingOptions
 
+pytestmark = pytest.mark.slow  # TensorFlow is imported.
+
 TWIN = dataclasses.replace(landscape.TASK, key="twin", name="with another epilogue")
 FEW = XGBConfig(trees=40, rate=0.2, nthread=1)
 SMALL = {
@@ -74,7 +76,6 @@ def test_twins_have_the_same_loops_and_space(prepared):
     assert not first.is_twin(of(method, dataclasses.replace(TWIN, accesses=tuple(half))))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["xgb_transfer", "dgp"])
 def test_a_twin_begins_where_the_other_ended(name, prepared):
     method = prepared(name)
@@ -116,7 +117,6 @@ def test_the_even_plan_searches_each_task_for_itself(prepared):
     assert tried(second) == tried(alone)
 
 
-@pytest.mark.slow
 def test_a_search_that_goes_on_hears_the_same(prepared):
     method, budget = prepared("xgb_transfer"), Budget(32, batch=8)
     whole = [of(method), of(method, TWIN)]

@@ -14,6 +14,8 @@ from dgtl.models.cache import keep
 from dgtl.models.xgb import XGBConfig, XGBModel
 from dgtl.run.settings import composed
 
+pytestmark = pytest.mark.slow  # The shipped history is read.
+
 TUNED = [toys.tuned(toys.dense(), toys.space_of(toys.dense()), 40, 0)]
 SETTINGS = {"seed": 0}
 

@@ -74,6 +74,7 @@ def test_a_loaded_model_predicts_the_same(model: XGBModel, tmp_path) -> None:
         np.testing.assert_array_equal(loaded.predict(x).std, model.predict(x).std)
 
 
+@pytest.mark.slow
 def test_the_mean_of_models_predicts_their_mean(tmp_path) -> None:
     models = []
     for number in range(3):

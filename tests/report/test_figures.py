@@ -20,6 +20,8 @@ from dgtl.report.curves import (
 from dgtl.report.figures import predictions, search_time, time_shares
 from dgtl.report.style import inlined
 
+pytestmark = pytest.mark.slow  # Matplotlib is imported.
+
 TASK = toys.dense()
 SPACE = toys.space_of(TASK)
 
@@ -39,7 +41,6 @@ def test_no_task_no_curves(tmp_path):
     assert draw_curves(tmp_path, []) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 3, 5, 20])
 def test_every_task_has_a_panel_and_no_title_runs_into_the_next(n):
     task = dataclasses.replace(TASK, name="fused_conv2d12_add14_add15_relu9_transpose_reshape")

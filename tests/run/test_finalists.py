@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pytest
 import toys
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,6 @@ from omegaconf import DictConfig
 from dgtl.core.history import History, SourceTask, TrialLog
 from dgtl.core.records import AGAIN, Status, Trial, best_trial
 from dgtl.run.finalists import NEAR, ROUNDS, SEARCHED, finalists, timed_again
-from dgtl.run.job import shared
 
 TASK = toys.dense(64, 64, 64)
 SPACE = toys.space_of(TASK)
@@ -116,7 +116,10 @@ def test_where_there_is_nothing_to_decide_nothing_is_timed():
     assert again(searched([1.0] * 64), machine, most=0)[1] == ""
 
 
+@pytest.mark.slow  # TVM is imported.
 def test_a_search_that_shares_measurements_is_told_the_first_timing(tmp_path):
+    from dgtl.run.job import shared
+
     found, _, kept = again(searched([1.0, 1.02, *[2.0] * 62]), Machine(dict.fromkeys(KEYS, 3.0)))
     with TrialLog(tmp_path / "trials.jsonl") as log:
         log.task(found.task, found.space)

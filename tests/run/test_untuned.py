@@ -19,6 +19,8 @@ from dgtl.run.settings import composed
 if TYPE_CHECKING:
     from dgtl.results.summary import Summary
 
+pytestmark = pytest.mark.slow  # TVM is imported.
+
 TASKS = [toys.dense(), toys.conv2d()]
 
 

@@ -12,6 +12,8 @@ from fuzz_targets import TARGETS, attempt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+pytestmark = pytest.mark.slow
+
 FEW = {"run": 2, "onnx_import": 3, "model": 3, "results": 10}
 """Examples of what is slow; `scripts/fuzz.py` tries thousands."""
 

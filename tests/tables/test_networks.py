@@ -12,6 +12,8 @@ from dgtl.tables.networks import NETWORKS, OTHER, SHAPES, layer_of, networks_of
 from dgtl.tvm.workload import networks
 from dgtl.tvm.workload.networks.graph import Graph
 
+pytestmark = pytest.mark.slow  # TVM is imported.
+
 
 def test_layers_of_networks_are_found_from_tasks_of_any_origin():
     assert networks_of(toys.conv2d(112, 3, 64, 7, 2)) == {"resnet18", "resnet50"}

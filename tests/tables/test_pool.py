@@ -170,6 +170,7 @@ METHODS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_stays_in_the_table_and_tries_no_row_twice(name, tmp_path):
     method = METHODS[name]
@@ -182,6 +183,7 @@ def test_every_method_stays_in_the_table_and_tries_no_row_twice(name, tmp_path):
     assert {trial.config for trial in trials} <= RECORDED
 
 
+@pytest.mark.slow
 def test_a_pool_can_be_tried_to_its_last_row():
     tuner = METHODS["autotvm"].tuner(PoolProblem(TASK, POOL), np.random.SeedSequence(0))
     trials = tune(PoolProblem(TASK, POOL), tuner, ReplayMeasurer.of(TABLE.trials), Budget(10**4))

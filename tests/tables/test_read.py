@@ -228,6 +228,7 @@ def kernel_and_stride(task: Task) -> tuple[str, tuple[int, ...], bool]:
     return task.kind, tuple(window), "*" in task.shape_key
 
 
+@pytest.mark.slow
 def test_shipped_tables_hold_many_layers_of_all_kinds_and_a_uniform_sample_of_each():
     recorded = list(history(SHIPPED_TABLES))
     assert len(recorded) >= 12

@@ -109,6 +109,7 @@ def test_an_exhausted_space_gives_fewer() -> None:
     assert sorted(space.keys(chosen)) == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_variants_are_those_of_the_sheet() -> None:
     code, paper = (Chameleon(variant=v) for v in ("code", "paper"))
     assert (code.ppo_options().clip, code.ppo_options().entropy) == (0.2, 0.3)

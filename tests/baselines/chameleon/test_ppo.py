@@ -10,6 +10,8 @@ from baselines.chameleon.ppo_agent import Agent, PPOOptions, networks
 from dgtl.core.knob import Knob
 from dgtl.core.space import DesignSpace
 
+pytestmark = pytest.mark.slow  # TensorFlow is imported.
+
 SPACE = DesignSpace(tuple(Knob.choice(f"k{i}", "other", tuple(range(16))) for i in range(4)), "S")
 TARGET = np.array([12, 3, 9, 14])
 
@@ -50,7 +52,6 @@ def test_constant_advantages_are_no_nan() -> None:
     np.testing.assert_array_equal(advantages, 0)
 
 
-@pytest.mark.slow
 def test_an_episode_ends_when_three_quarters_of_the_knobs_rest() -> None:
     """With two options per knob every move lands on a boundary: one step per episode."""
     space = DesignSpace(tuple(Knob.choice(f"k{i}", "other", (0, 1)) for i in range(4)), "S")
@@ -65,7 +66,6 @@ def test_an_episode_ends_when_three_quarters_of_the_knobs_rest() -> None:
     assert visits == [32]
 
 
-@pytest.mark.slow
 def test_knobs_without_a_choice_never_move() -> None:
     knobs = (*SPACE.knobs[:2], Knob.choice("fixed", "other", (7,)), *SPACE.knobs[2:])
     space = DesignSpace(knobs, "S")
@@ -100,7 +100,6 @@ def walked(agent: Agent, steps: int = 60) -> np.ndarray:
     return points
 
 
-@pytest.mark.slow
 def test_the_agent_solves_a_problem_with_a_known_optimum() -> None:
     """It visits the optimum among 65,536 and learns to walk towards it."""
     rng = np.random.default_rng(1)
@@ -117,7 +116,6 @@ def test_the_agent_solves_a_problem_with_a_known_optimum() -> None:
     assert after > 0.75, "random configurations have 0.65"
 
 
-@pytest.mark.slow
 def test_excluded_configurations_are_not_returned() -> None:
     first, _ = explore(
         Agent(4, np.random.default_rng(0), OPTIONS),
