@@ -1,6 +1,6 @@
 """Breaks runs on purpose, and counts what that costs: the table of docs/reliability.md.
 
-    python scripts/faults.py --out build/faults             # half an hour on two cores
+    python scripts/faults.py --out build/faults             # an hour on two cores
     python scripts/faults.py --only run_killed,disk_full --runs 3
 
 Each fault is put into real runs of a tiny network (`scripts/faulty_run.py`), or into searches of
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
+from faulty_farm import Farm
 
 from dgtl.core.history import History, TrialLog
 
@@ -118,7 +119,7 @@ class Faults:
         whole = self.out / "replay" / "whole"
         run(REPLAY, whole)
         expected, outcome = [comparable(t) for t in trials(whole)], Outcome()
-        for folder in self._folders("replay_killed"):
+        for folder in self._folders("replay_killed", most=10):
             process = start(REPLAY, folder)
             self._wait(process, folder, self.rng.randrange(len(expected)))
             kept = self._kill(process, folder)
@@ -130,7 +131,7 @@ class Faults:
     def workers_killed(self) -> Outcome:
         """kill -9 of a builder or of the runner, whichever, every second"""
         outcome = Outcome()
-        for folder in self._folders("workers_killed"):
+        for folder in self._folders("workers_killed", most=6):
             process = start(LIVE, folder)
             while process.poll() is None:
                 time.sleep(self.rng.uniform(0.5, 1.5))
@@ -178,7 +179,7 @@ class Faults:
     def disk_full(self) -> Outcome:
         """the disk is full somewhere in the run; there is room again when it is started again"""
         outcome = Outcome()
-        for folder in self._folders("disk_full"):
+        for folder in self._folders("disk_full", most=8):
             kib = self.rng.randrange(48, 140, 4)
             done = in_small_disk(LIVE, folder, kib)
             if done is None:
@@ -225,6 +226,42 @@ class Faults:
             survived, gone = judged(first.wait(), folder)
             kept_out = refused and "another run is at work" in said
             outcome.add(survived and (kept_out or "already complete" in said), gone)
+        return outcome
+
+    def server_killed(self) -> Outcome:
+        """kill -9 of one of two RPC servers, which does not come back"""
+        return self._farmed("server_killed", 2, lambda farm: farm.kill_server())
+
+    def last_server_killed(self) -> Outcome:
+        """kill -9 of the only RPC server; another joins five seconds later"""
+
+        def fault(farm: Farm) -> None:
+            farm.kill_server()
+            time.sleep(5.0)
+            farm.start_server()
+
+        return self._farmed("last_server_killed", 1, fault)
+
+    def tracker_killed(self) -> Outcome:
+        """kill -9 of the RPC tracker; it is started again five seconds later"""
+
+        def fault(farm: Farm) -> None:
+            farm.kill_tracker()
+            time.sleep(5.0)
+            farm.start_tracker()
+
+        return self._farmed("tracker_killed", 2, fault)
+
+    def _farmed(self, name: str, servers: int, fault: Callable[[Farm], None]) -> Outcome:
+        """Runs over RPC; the fault comes somewhere in their trials."""
+        outcome = Outcome()
+        for folder in self._folders(name, most=5):
+            with Farm(servers, folder.parent / f"{folder.name}-farm.log") as farm:
+                process = start((*LIVE, *farm.arguments), folder)
+                self._wait(process, folder, self.rng.randrange(TRIALS * TASKS))
+                kept = kept_in(folder)
+                fault(farm)
+                outcome.add(*judged(process.wait(), folder, kept))
         return outcome
 
     def _planted(self, fault: str, *, failing: bool = True) -> Outcome:
@@ -382,7 +419,9 @@ def main() -> None:
     names = [name for name in vars(Faults) if not name.startswith("_") and name not in FIELDS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/faults"))
-    parser.add_argument("--runs", type=int, default=20, help="of each fault that has a moment")
+    parser.add_argument(
+        "--runs", type=int, default=20, help="of a fault at most, fewer of those that take minutes"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--only", help=f"some of {','.join(names)}")
     args = parser.parse_args()

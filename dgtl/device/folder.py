@@ -132,6 +132,7 @@ class Visit:
             for network in manifest["networks"]:
                 self.parts.append(Network(**{name: network[name] for name in names}))
             ids = [id for part in self.parts for id in part.ids]
+            twice = len(set(ids)) < len(ids)
             for part in self.parts:
                 _check_names(part)
         except RefusedError:
@@ -140,7 +141,7 @@ class Visit:
             raise RefusedError(f"{path} is damaged: {error!r}"[:300]) from None
         if self.kind not in ("cpu", "cuda"):
             raise RefusedError(f"{path} is for a device '{self.kind}': this runs cpu and cuda")
-        if len(set(ids)) < len(ids):
+        if twice:
             raise RefusedError(f"{path} is damaged: an id is there twice")
         self.count = len(ids)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import tokenize
 import zipfile
 import zlib
 from typing import TYPE_CHECKING
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 DAMAGED = (
     *(OSError, EOFError, ValueError, MemoryError, NotImplementedError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),
 )
-"""What reading a damaged archive raises; an unknown or encrypted member among it."""
+"""What reading a damaged archive raises; an unknown or encrypted member among it. NumPy reads the
+header of an array as Python's own text."""
 
 MOST_BYTES = 1 << 30
 """Of the arrays of a file; those of our largest model are a million."""

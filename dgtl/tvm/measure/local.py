@@ -99,14 +99,18 @@ class LocalMeasurer:
         self.options = options or MeasureOptions()
         self._builders = Builders(hardware, functions, self.options.build_timeout_s)
         self._lock = machine_lock()
-        self._start_runner()
-        # Now, for the seconds of the first trials would say that their layer is slow to measure.
-        running = self._runner.submit(os.getpid)
-        self._builders.start()
-        running.result()
         # The check runs an unscheduled function too, which may take a hundred times the tuned one.
         # It times nothing, so that several may run side by side.
         self._checker = self._pool(available_cores(), 60 + self.options.build_timeout_s)
+        self._start_runner()
+        try:
+            # Now, for the first trials' seconds would say that their layer is slow to measure.
+            running = self._runner.submit(os.getpid)
+            self._builders.start()
+            running.result()
+        except BaseException:
+            self.close()
+            raise
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
         return pools.start(count, timeout_s, self.hardware.num_cores, str(self._builders.folder))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 HUNG_AFTER_S = 10.0
 """A process that has not answered so long after its timeout never will."""
 
+STARTS = 32
+"""So many processes may die one after the other before they have started."""
+
 
 class _Pool(PopenPoolExecutor):
     """TVM's, which ends what hangs, and may itself be ended while its processes end.
@@ -43,24 +46,39 @@ class _Pool(PopenPoolExecutor):
 
         A worker watches its own clock; one that hangs in native code never looks at it.
         """
-        super()._worker_run(os.getpid, (), {})
-        process = self._worker_map[threading.get_ident()]._proc
-        if process is None:
-            raise ChildProcessError("the pool is being ended")
+        process = self._started()
         seconds = threading.TIMEOUT_MAX if self._timeout is None else self._timeout + HUNG_AFTER_S
         hung = threading.Timer(seconds, process.kill)
         hung.daemon = True
         hung.start()
         try:
             return super()._worker_run(fn, args, kwargs)
-        except ChildProcessError:
+        except TimeoutError:
+            raise
+        except Exception:  # its own, or half an answer of one that died
             if hung.finished.is_set():
                 raise TimeoutError from None
-            if process.returncode == -signal.SIGKILL and not self._shutdown:
+            if process.poll() == -signal.SIGKILL and not self._shutdown:
                 raise _KilledError("its process was killed") from None
             raise
         finally:
             hung.cancel()
+
+    def _started(self) -> subprocess.Popen:
+        """The process of this thread; another in its place where it has died since its last call.
+
+        One that dies while it starts was ended by others: a start takes seconds and much memory.
+        """
+        for _ in range(STARTS):
+            with contextlib.suppress(ChildProcessError):
+                super()._worker_run(os.getpid, (), {})
+            process = self._worker_map[threading.get_ident()]._proc
+            if process is not None or self._shutdown:
+                break
+        if process is None:
+            dead = f"{STARTS} processes died while they started"
+            raise ChildProcessError("the pool is being ended" if self._shutdown else dead)
+        return process
 
     def shutdown(self, wait: bool = True) -> None:
         self._shutdown = True

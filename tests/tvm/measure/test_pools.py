@@ -9,7 +9,9 @@ import sys
 
 import cloudpickle
 import psutil
+import pytest
 import rpc_farms
+from tvm.support.popen_pool import PopenWorker
 
 from dgtl.tvm.measure import pools
 
@@ -18,6 +20,8 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 PARENT = """
 import os
+from tvm.support.popen_pool import PopenWorker
+
 from dgtl.tvm.measure import pools
 pool = pools.start(1, None, 1)
 print(pool.submit(os.getpid).result(), flush=True)
@@ -38,6 +42,42 @@ def test_a_pool_ends_while_a_call_hangs_in_native_code():
     pools.end(pool)
     assert future.exception() is not None
     assert not process.is_running()
+
+
+def test_a_worker_that_is_killed_while_it_starts_is_started_again(monkeypatch):
+    started = PopenWorker._start
+    killed = []
+
+    def start(worker) -> None:
+        started(worker)
+        if len(killed) < 3:
+            killed.append(worker._proc)
+            worker._proc.kill()
+
+    monkeypatch.setattr(PopenWorker, "_start", start)
+    pool = pools.start(1, None, 1)
+    try:
+        assert pool.submit(os.getpid).result() not in [process.pid for process in killed]
+    finally:
+        pools.end(pool)
+    assert len(killed) == 3
+
+
+def test_where_no_worker_can_start_it_is_said(monkeypatch):
+    started = PopenWorker._start
+
+    def start(worker) -> None:
+        started(worker)
+        worker._proc.kill()
+
+    monkeypatch.setattr(PopenWorker, "_start", start)
+    monkeypatch.setattr(pools, "STARTS", 3)
+    pool = pools.start(1, None, 1)
+    try:
+        with pytest.raises(ChildProcessError, match="3 processes died while they started"):
+            pool.submit(os.getpid).result()
+    finally:
+        pools.end(pool)
 
 
 def test_a_killed_parent_takes_its_workers_along(tmp_path):
