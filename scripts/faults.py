@@ -82,7 +82,7 @@ class Faults:
 
     Args:
         out: an empty folder.
-        runs: how often each is tried; faults that are tried once, or at every byte, are not.
+        runs: how often each is tried at most; what takes long is tried less often.
         rng: of moments.
     """
 
@@ -420,7 +420,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("build/faults"))
     parser.add_argument(
-        "--runs", type=int, default=20, help="of a fault at most, fewer of those that take minutes"
+        "--runs", type=int, default=20, help="of a fault at most, fewer of the long ones"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--only", help=f"some of {','.join(names)}")

@@ -80,10 +80,20 @@ def _locations(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     """Every weight that lies in another file, with the name of that file."""
     for tensor in _get_all_tensors(model):
         if uses_external_data(tensor):
-            location = ExternalDataInfo(tensor).location
+            location = _external(tensor).location
             if not isinstance(location, str) or "\0" in location:
                 raise ValueError(f"weight {tensor.name[:80]} lies in a file without a name")
             yield tensor.name, location
+
+
+def _external(tensor: onnx.TensorProto) -> ExternalDataInfo:
+    """Where a weight lies."""
+    try:
+        return ExternalDataInfo(tensor)
+    except Exception as error:  # of whatever kind: onnx trusts the entries to be text and numbers
+        raise ValueError(
+            f"weight {tensor.name[:80]}: where it lies cannot be read: {_one_line(error)}"
+        ) from error
 
 
 def _check_inside(path: Path, name: str, location: str) -> None:
@@ -115,7 +125,7 @@ def _check_size(path: Path, model: onnx.ModelProto) -> None:
     total = 0
     for tensor in _get_all_tensors(model):
         if uses_external_data(tensor):
-            info = ExternalDataInfo(tensor)
+            info = _external(tensor)
             size = sizes.setdefault(info.location, (path.parent / info.location).stat().st_size)
             total += size - (info.offset or 0) if info.length is None else info.length
     if total > MOST_SHARED * sum(sizes.values()):

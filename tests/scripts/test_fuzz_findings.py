@@ -21,6 +21,11 @@ FINDINGS = {
     "a kernel that leads out": ("manifest", b'"000-0000.so"', b'"../0000.so"'),
     "an id that is a list": ("manifest", b'"id": "000-0000"', b'"id": []'),
     "weights in a file that is no text": ("onnx", b"weights.bin", b"weights\xff\xfein"),
+    "weights with keys of which one is no text": (
+        "onnx",
+        b"location\x12\x0bweights.binj\x0b\n\x06offset",
+        b"l_cation\x12\x0bweights.binj\x0b\n\x06\xffffset",
+    ),
     "weights outside": ("onnx", b"weights.bin", b"../ghts.bin"),
 }
 """Target, and what is replaced by what in its good file; the whole file where that must be."""
