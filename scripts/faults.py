@@ -335,10 +335,11 @@ def start(
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """That of a run: with temporary files, and so a lock on the machine, of its own."""
+    """That of a run: temporary files of its own; what else measures here need not end for it."""
     scratch = folder.resolve().parent / "tmp"
     scratch.mkdir(exist_ok=True)
-    return {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
+    own = {"TMPDIR": str(scratch), "DGTL_LOCK": str(scratch / "lock")}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **own}
 
 
 def run(arguments: Sequence[str], folder: Path) -> int:
