@@ -60,7 +60,7 @@ from dgtl.tvm.measure.rpc import RPCMeasurer, device_hardware
 from dgtl.tvm.measure.rpc import time_network as time_network_by_rpc
 from dgtl.tvm.rpc.farm import RPCSettings
 from dgtl.tvm.toolchain import require_toolchain
-from dgtl.tvm.workload import networks
+from dgtl.tvm.workload import networks, winograd
 from dgtl.tvm.workload.sketches import NoSpaceError, ScheduleSpace
 from dgtl.tvm.workload.tasks import FusedFunction, extract
 
@@ -240,7 +240,7 @@ def _job(cfg: DictConfig) -> Job:
             progress.message(text)
         network = lowered(workload, hardware)
         functions = extract(network, hardware)
-        if filtered := sum(f.weight for f in functions if "winograd_inverse" in f.name):
+        if filtered := sum(f.weight for f in functions if winograd.INVERSE in f.name):
             progress.message(
                 f"{filtered} 3x3 convolutions are computed with fewer multiplications, as matrix "
                 "products: workload.winograd=false leaves them as they are"

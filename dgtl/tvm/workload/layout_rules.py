@@ -129,7 +129,7 @@ def _by_winograd(
         data,
         out,
         padding,
-        primfunc_name_hint="winograd_transform",
+        primfunc_name_hint=winograd.TRANSFORM,
         primfunc_attrs={"op_pattern": winograd.OPAQUE},
     )
     weights = winograd.transformed_weights(kernel.value.numpy().transpose(2, 3, 1, 0))
@@ -139,7 +139,7 @@ def _by_winograd(
         r.emit(products),
         batch,
         out,
-        primfunc_name_hint="winograd_inverse",
+        primfunc_name_hint=winograd.INVERSE,
         primfunc_attrs={"op_pattern": winograd.ANCHOR},
     )
     return r.emit(output)

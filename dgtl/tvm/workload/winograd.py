@@ -52,6 +52,9 @@ WEIGHTS = (
 OUTPUT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
 """A^T."""
 
+TRANSFORM, INVERSE = "winograd_transform", "winograd_inverse"
+"""Names of the two functions, of which those in the network begin with them."""
+
 OPAQUE, ANCHOR = 8, 4
 """TVM's patterns of functions into which nothing is fused, and only what follows."""
 
@@ -91,7 +94,7 @@ def transform(data: te.Tensor, out: Sequence[int], padding: Sequence[int]) -> te
     return te.compute(
         (SIDE * SIDE, *shape),
         lambda ef, tile, c: _times(INPUT, ef % SIDE, lambda x: half[ef // SIDE, x, tile, c]),
-        name="winograd_transform",
+        name=TRANSFORM,
     )
 
 
@@ -109,7 +112,7 @@ def inverse(products: te.Tensor, batch: int, out: Sequence[int]) -> te.Tensor:
         tile = (n * rows + y // M) * columns + x // M
         return _times(OUTPUT, x % M, lambda f: half[y % M, f, tile, k])
 
-    return te.compute((batch, *out, channels), output, name="winograd_inverse")
+    return te.compute((batch, *out, channels), output, name=INVERSE)
 
 
 def _times(
@@ -143,10 +146,10 @@ def schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule | None
     """
     sch = tvm.s_tir.Schedule(mod, debug_mask="none", error_render_level="none")
     names = [sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))]
-    if "winograd_transform" in names:
-        last, before = "winograd_transform", ["winograd_half", "winograd_tiles"]
-    elif "winograd_inverse" in names:
-        last, before = names[-1], ["winograd_inverse", "winograd_half"]
+    if TRANSFORM in names:
+        last, before = TRANSFORM, ["winograd_half", "winograd_tiles"]
+    elif INVERSE in names:
+        last, before = names[-1], [INVERSE, "winograd_half"]
     else:
         return None
     for name in names:
