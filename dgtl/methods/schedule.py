@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dgtl.measure.protocol import VisitNeededError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dgtl.core.records import Task
     from dgtl.methods.loop import Budget, TaskSearch
@@ -193,7 +193,7 @@ class _Greedy(Scheduler):
             return min(failed, key=lambda p: len(tasks[p].best_history_s)), n
         saved = {place: self.saving(tasks, place) for place in running}
         place = max(running, key=lambda place: saved[place])
-        if self.little(tasks, saved[place]):
+        if self.little(tasks, saved):
             return None
         return place, n
 
@@ -201,8 +201,8 @@ class _Greedy(Scheduler):
     def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
         """Seconds of the network's latency that the next step of a task is worth, in any unit."""
 
-    def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
-        """Whether the best saving is not worth going on."""
+    def little(self, tasks: Sequence[TaskSearch], saved: Mapping[int, float]) -> bool:
+        """Whether the savings, by place, are not worth going on."""
         return False
 
 
@@ -286,8 +286,7 @@ class Expected(_Greedy):
             saved_s = self._gradient.fall_s(task)
         else:
             saved_s = gain * self._trust(place) * task.best_s
-        step_s = task.measured_s / len(task.best_history_s)
-        return task.problem.task.weight * saved_s / max(step_s, LEAST_S)
+        return task.problem.task.weight * saved_s / _step_s(task)
 
     def _trust(self, place: int) -> float:
         """What expectations of a task came true, as those of the network where it had few."""
@@ -297,12 +296,37 @@ class Expected(_Greedy):
         expected, saved = self._told.get(place, (0.0, 0.0))
         return (TRUST_PRIOR * of_network + saved) / (TRUST_PRIOR + expected)
 
-    def little(self, tasks: Sequence[TaskSearch], saving: float) -> bool:
+    def little(self, tasks: Sequence[TaskSearch], saved: Mapping[int, float]) -> bool:
         if self.budget.stop_gain is None:
             return False
         ahead_s = SHARE_AHEAD * sum(task.measured_s for task in tasks)
         ran = [task for task in tasks if math.isfinite(task.best_s)]
-        return saving * ahead_s < self.budget.stop_gain * latency_s(ran)
+        return _promised_s(tasks, saved, ahead_s) < self.budget.stop_gain * latency_s(ran)
+
+
+def _step_s(task: TaskSearch) -> float:
+    """Seconds that building and running a step of a task took so far in the mean."""
+    return max(task.measured_s / len(task.best_history_s), LEAST_S)
+
+
+def _promised_s(tasks: Sequence[TaskSearch], saved: Mapping[int, float], ahead_s: float) -> float:
+    """Seconds of the network's latency that are expected of a time ahead.
+
+    A step of each task, those that save most in a second first: what is expected of a step is
+    there to be had once. Where there is time for more, as much again.
+
+    Args:
+        tasks: of the network.
+        saved: by each second of the next step of a task, by its place.
+        ahead_s: of building and running.
+    """
+    round_s = sum(_step_s(tasks[place]) for place in saved)
+    left_s, promised_s = min(ahead_s, round_s), 0.0
+    for place in sorted(saved, key=lambda place: -saved[place]):
+        part_s = min(left_s, _step_s(tasks[place]))
+        promised_s += saved[place] * part_s
+        left_s -= part_s
+    return promised_s * max(ahead_s / round_s, 1.0)
 
 
 SCHEDULERS: dict[str, type[Scheduler]] = {one.name: one for one in (Even, Gradient, Expected)}

@@ -10,6 +10,7 @@ import toys
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgtl.methods import schedule
 from dgtl.methods.loop import Budget, TaskSearch
 from dgtl.methods.schedule import FAILED_STEPS, Even, Expected, Gradient, search
 
@@ -185,6 +186,17 @@ def test_a_search_stops_where_little_is_expected():
     layer = Layer("a", [1.0], [0.5, 0.5, 1e-9])
     assert turns(Expected(Budget(1000, 2, stop_gain=1e-4)), layer) == "aa"
     assert turns(Expected(MANY), Layer("a", [1.0], [0.5, 0.5, 1e-9])) == "a" * 30
+
+
+def test_what_is_ahead_is_a_step_of_each_layer_and_as_much_again_where_there_is_time():
+    """Steps of 2 s and 1 s, the second of which saves more: 0.3 s a second, the first 0.1."""
+    tasks = [
+        SimpleNamespace(measured_s=4.0, best_history_s=[1.0, 1.0]),
+        SimpleNamespace(measured_s=1.0, best_history_s=[1.0]),
+    ]
+    saved = {0: 0.1, 1: 0.3}
+    for ahead_s, promised_s in ((0.5, 0.15), (1.0, 0.3), (2.0, 0.4), (3.0, 0.5), (6.0, 1.0)):
+        assert schedule._promised_s(tasks, saved, ahead_s) == pytest.approx(promised_s)
 
 
 def test_a_layer_that_never_ran_does_not_end_the_search_of_the_others():
