@@ -42,7 +42,7 @@ TRIALS, TASKS = 20, 1
 
 LIVE = (
     *("model=random", "workload=tiny", "workload.tasks=[conv 3x3]", "tracking=disabled"),
-    *(f"budget.trials={TRIALS}", "deploy.allow_untuned=true"),
+    *(f"budget.trials={TRIALS}", "history.max_trials=64", "deploy.allow_untuned=true"),
     *("measure.min_repeat_ms=1", "measure.throttle_wait_s=0"),
     *("measure.build_timeout_s=30", "measure.run_timeout_s=30"),
 )
@@ -129,12 +129,12 @@ class Faults:
         return outcome
 
     def workers_killed(self) -> Outcome:
-        """kill -9 of a builder or of the runner, whichever, every second"""
+        """kill -9 of a builder or of the runner, whichever, every three seconds"""
         outcome = Outcome()
         for folder in self._folders("workers_killed", most=6):
             process = start(LIVE, folder)
             while process.poll() is None:
-                time.sleep(self.rng.uniform(0.5, 1.5))
+                time.sleep(self.rng.uniform(2.0, 4.0))
                 with contextlib.suppress(psutil.NoSuchProcess, IndexError):
                     self.rng.choice(workers_of(process.pid)).kill()
             outcome.add(*judged(process.returncode, folder))
