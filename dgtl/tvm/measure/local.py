@@ -87,6 +87,9 @@ class LocalMeasurer:
         hardware: what is measured.
         functions: the fused function of each task, by task key.
         options: repeats, timeouts.
+
+    Raises:
+        ValueError: no worker can be started.
     """
 
     def __init__(
@@ -108,8 +111,12 @@ class LocalMeasurer:
             running = self._runner.submit(os.getpid)
             self._builders.start()
             running.result()
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, ChildProcessError):
+                raise ValueError(
+                    f"no process to measure in can be started: {error}; is memory short?"
+                ) from error
             raise
 
     def _pool(self, count: int, timeout_s: float) -> PopenPoolExecutor:
