@@ -240,11 +240,8 @@ def _job(cfg: DictConfig) -> Job:
             progress.message(text)
         network = lowered(workload, hardware)
         functions = extract(network, hardware)
-        if filtered := sum(f.weight for f in functions if winograd.INVERSE in f.name):
-            progress.message(
-                f"{filtered} 3x3 convolutions are computed with fewer multiplications, as matrix "
-                "products: workload.winograd=false leaves them as they are"
-            )
+        for text in _filtered(functions):
+            progress.message(text)
         targets = _targets(functions, hardware, progress)
         if not targets:
             raise ValueError(f"workload {cfg.workload.name} has no layer that can be tuned")
@@ -282,6 +279,18 @@ def _hardware(cfg: DictConfig) -> tuple[Hardware, tuple[str, ...]]:
     return found.hardware, found.remarks
 
 
+def _filtered(functions: Sequence[FusedFunction]) -> list[str]:
+    """Says which convolutions are computed in another way than the model has them."""
+    n = sum(function.weight for function in functions if winograd.INVERSE in function.name)
+    if n == 0:
+        return []
+    which = "a 3x3 convolution is" if n == 1 else f"{n} 3x3 convolutions are"
+    return [
+        f"{which} computed with fewer multiplications, as matrix products: "
+        "workload.winograd=false leaves that"
+    ]
+
+
 def _tuned(
     cfg: DictConfig, job: Job, context: RunContext, progress: Progress
 ) -> tuple[list[SourceTask], list[str | None]]:
@@ -298,7 +307,6 @@ def _tuned(
             tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer), job.known())
             progress.stage("tune")
             results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
-            progress.stage("time the fastest again")
             results = tuning.finals(results, measurer, cfg.deploy.finalists)
             progress.stage("check schedules")
             results = verified(results, measurer, log)

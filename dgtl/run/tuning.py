@@ -12,7 +12,7 @@ from dgtl.core.history import SourceTask
 from dgtl.core.records import AGAIN, CHECK, KNOWN, best_trial
 from dgtl.core.titles import titles
 from dgtl.methods.loop import TaskSearch
-from dgtl.run.finalists import timed_again
+from dgtl.run.finalists import finalists, timed_again
 from dgtl.run.searched import search_shown
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Tuning:
         def keep(task: Task, trial: Trial) -> Trial:
             return self._kept(task, trial, title[task.key])
 
+        if any(finalists(result.trials, most) for result in results):
+            self.progress.stage("time the fastest again")
         found, said = timed_again(results, measurer, keep, most, self.context.earlier)
         if said:
             self.progress.message(said)

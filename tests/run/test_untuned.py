@@ -83,3 +83,13 @@ def test_the_summary_says_what_the_model_chose_unmeasured(tmp_path):
     assert "default schedule" not in out.getvalue()
     assert [task.best_key for task in chosen.tasks] == ["a", "b"]  # what ran is no choice
     assert chosen.sum_of_tasks_ms is None
+
+
+def test_convolutions_that_are_computed_otherwise_are_counted():
+    inverse = SimpleNamespace(name="fused_winograd_inverse_add", weight=3)
+    other = SimpleNamespace(name="fused_conv2d", weight=2)
+    (said,) = live._filtered([inverse, other, inverse])
+    assert said.startswith("6 3x3 convolutions are computed with fewer multiplications")
+    (said,) = live._filtered([SimpleNamespace(name="winograd_inverse1", weight=1)])
+    assert said.startswith("a 3x3 convolution is computed")
+    assert live._filtered([other]) == []
