@@ -195,7 +195,8 @@ def first_difference(network: Network, hardware: Hardware) -> str:
         expected = run(model, network.inputs)
         with tempfile.TemporaryDirectory(prefix="dgtl-reference-") as folder:
             library = Path(folder) / "all.so"
-            build(lower(model, tvm.target.Target(hardware.target)), hardware, library)
+            target = tvm.target.Target(hardware.target)
+            build(lower(model, target, winograd=network.winograd), hardware, library)
             timing = time_network(library, hardware, network.inputs, repeats=0, throttle_wait_s=0.0)
     except (UnknownError, ValueError, TimeoutError, tvm.error.InternalError):
         return ""

@@ -15,7 +15,9 @@ from tvm.relax.frontend.onnx import onnx_frontend
 
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.deploy.reference import compare_outputs, differences
+from dgtl.tvm.workload import winograd
 from dgtl.tvm.workload.importer.model import import_model
+from dgtl.tvm.workload.networks.graph import Graph
 
 HUGE = np.array([1.0, np.inf, -np.inf, np.nan], np.float32)
 
@@ -88,6 +90,20 @@ def test_the_node_is_named_where_tvm_begins_to_compute_something_else(
     wrong = staticmethod(lambda bb, inputs, attr, params: relax.op.negative(inputs[0]))
     monkeypatch.setattr(onnx_frontend.Relu, "_impl_v13", wrong)
     assert reference.first_difference(network, hardware) == "Relu_b (Relu)"
+
+
+def test_a_convolution_that_minimal_filtering_computes_wrongly_is_named(
+    hardware, scratch, monkeypatch
+):
+    g = Graph(0, (1, 8, 8, 8))
+    x = g.node("Relu", "data")
+    y = g.node("Conv", x, g.weight((16, 8, 3, 3), 72), g.bias(16), pads=[1, 1, 1, 1])
+    network = dataclasses.replace(import_model(g.model(y)), winograd=True)
+    monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
+    assert reference.first_difference(network, hardware) == ""
+    right = winograd.transformed_weights
+    monkeypatch.setattr(winograd, "transformed_weights", lambda kernel: -right(kernel))
+    assert "(Conv)" in reference.first_difference(network, hardware)
 
 
 def test_what_onnx_runtime_does_not_run_as_given_it_runs_as_imported(network):
