@@ -220,7 +220,8 @@ class Faults:
         for folder in self._folders("two_runs", most=3):
             first = start(LIVE, folder)
             self._wait(first, folder, self.rng.randrange(TRIALS * TASKS // 2))
-            second = start(LIVE, folder)
+            # As of another container: on one machine it is refused before it looks at the folder.
+            second = start(LIVE, folder, lock="another")
             refused = second.wait() == 1
             said = (folder.parent / f"{folder.name}.log").read_text()
             survived, gone = judged(first.wait(), folder)
@@ -313,6 +314,7 @@ def start(
     *,
     fault: tuple[str, str] | None = None,
     file_kib: int | None = None,
+    lock: str = "lock",
 ) -> subprocess.Popen:
     """Starts a run in a folder; what it says is added to a file beside it.
 
@@ -321,6 +323,7 @@ def start(
         folder: of the run.
         fault: planted, with the folder of its marks.
         file_kib: size that no file may exceed.
+        lock: name of the file that runs of one machine lock.
     """
     program = ["run.py"] if fault is None else ["scripts/faulty_run.py", *fault]
     command = [sys.executable, *program, *arguments, f"hydra.run.dir={folder.resolve()}"]
@@ -330,15 +333,15 @@ def start(
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{folder.name}.log").open("ab") as said:
         return subprocess.Popen(
-            command, cwd=ROOT, stdout=said, stderr=said, env=environment(folder)
+            command, cwd=ROOT, stdout=said, stderr=said, env=environment(folder, lock)
         )
 
 
-def environment(folder: Path) -> dict[str, str]:
+def environment(folder: Path, lock: str = "lock") -> dict[str, str]:
     """That of a run: temporary files of its own; what else measures here need not end for it."""
     scratch = folder.resolve().parent / "tmp"
     scratch.mkdir(exist_ok=True)
-    own = {"TMPDIR": str(scratch), "DGTL_LOCK": str(scratch / "lock")}
+    own = {"TMPDIR": str(scratch), "DGTL_LOCK": str(scratch / lock)}
     return {**os.environ, "PYTHONPATH": str(ROOT), **own}
 
 
