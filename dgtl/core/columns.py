@@ -49,17 +49,17 @@ _SCHEMA = pa.schema(
 
 @dataclasses.dataclass(frozen=True)
 class StoredTask:
-    """A task of a file: itself, its space as JSON, and where its trials are.
+    """A task of a file: itself, its record, and where its trials are.
 
     Args:
         task: the task.
-        space: record of its design space, see `DesignSpace.from_json`.
+        record: text of its record, with its design space: read when the task is, for few are.
         first: row of its first trial, counted from the first trial of all.
         n_trials: how many it has.
     """
 
     task: Task
-    space: dict[str, Any]
+    record: str
     first: int
     n_trials: int
 
@@ -113,7 +113,9 @@ class ColumnHistory:
                 if record["type"] == "task" and count:
                     if not 0 < count <= self._file.metadata.num_rows:
                         raise ValueError("a number of trials is out of range")
-                    yield StoredTask(Task.from_json(record), record["space"], first, count)
+                    if not isinstance(record["space"], dict):
+                        raise ValueError("a task without a design space")
+                    yield StoredTask(Task.from_json(record), text, first, count)
                     first += count
 
     def read(self, wanted: Iterable[tuple[StoredTask, int]], seed: int) -> list[SourceTask]:
@@ -127,7 +129,7 @@ class ColumnHistory:
             rng = np.random.default_rng([seed, stored.first])
             rows = np.sort(rng.permutation(stored.n_trials)[:n])
             try:
-                space = DesignSpace.from_json(stored.space)
+                space = DesignSpace.from_json(json.loads(stored.record)["space"])
                 trials = [Trial.from_json(r) for r in self._records(stored.first, rows)]
                 if any(trial.task != stored.task.key for trial in trials):
                     raise ValueError("trials that are not those of the task")

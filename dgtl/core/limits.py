@@ -5,6 +5,7 @@ A file may be anybody's, and arithmetic on what it says must neither fail nor fi
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,11 @@ def check_task(task: Task) -> None:
             raise ValueError(f"buffer {name}: sizes out of range")
         if math.prod(access.shape) * access.item_bytes > MOST_BYTES:
             raise ValueError(f"buffer {name} is larger than any memory")
-        if any(abs(c) > MOST_EXTENT for row in access.strides for c in row):
+        coefficients = list(itertools.chain(*access.strides))
+        if (
+            max(coefficients, default=0) > MOST_EXTENT
+            or min(coefficients, default=0) < -MOST_EXTENT
+        ):
             raise ValueError(f"buffer {name}: strides out of range")
     if not 0 < task.flops <= MOST_FLOPS or not 1 <= task.weight <= MOST_EXTENT:
         raise ValueError(f"a task of {task.flops} operations, {task.weight} times in its network")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import xgboost
 
+from dgtl.core.cores import available_cores
 from dgtl.core.files import read_object
 from dgtl.core.folds import assign_folds
 from dgtl.models.base import Prediction, check_features, check_trials, read_config, write_config
@@ -57,6 +59,11 @@ class XGBConfig:
         for name in ("rate", "subsample"):
             if not 0.0 < getattr(self, name) <= 1.0:
                 raise ValueError(f"XGBConfig.{name} must be in (0, 1], got {getattr(self, name)}")
+
+    @property
+    def threads(self) -> int:
+        """`nthread`, or as many as OpenMP may use."""
+        return self.nthread or int(os.environ.get("OMP_NUM_THREADS", 0)) or available_cores()
 
 
 class XGBModel:

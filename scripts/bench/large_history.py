@@ -73,7 +73,7 @@ def _copies(sources: list[SourceTask], copies: int) -> Iterator[pa.Table]:
             ).cast(table.schema)
 
 
-def learn(path: Path, most: int, steps: int, answer: Connection) -> None:
+def learn(path: Path, most: int, network: DGPConfig, answer: Connection) -> None:
     """Opens, chooses and pre-trains; what each took [s], and the memory [GiB]."""
     seconds: dict[str, float] = {}
     begin, begin_cpu = time.perf_counter(), time.process_time()
@@ -93,7 +93,7 @@ def learn(path: Path, most: int, steps: int, answer: Connection) -> None:
     lap("choose")
     sources = history.read([(stored[i], n) for i, n in chosen.items()], 0)
     lap("read")
-    method = DGP(network=DGPConfig(steps=steps))
+    method = DGP(network=network)
     with tempfile.TemporaryDirectory() as cache:
         method.prepare(sources, Path(cache), 0)
     lap("pre-train")
@@ -108,6 +108,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=10_000_000)
     parser.add_argument("--most", type=int, default=25_000, help="trials that are learned from")
     parser.add_argument("--steps", type=int, default=1000, help="of the deep GP")
+    parser.add_argument("--batch", type=int, default=512, help="rows of each step")
     parser.add_argument("--out", type=Path, default=Path("build/large"))
     args = parser.parse_args()
     path = args.out / f"{args.trials}.parquet"
@@ -117,8 +118,9 @@ def main() -> None:
         print(f"made in {time.perf_counter() - begin:.0f} s: {path.stat().st_size / 2**20:.0f} MiB")
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin cost others their time
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    network = DGPConfig(steps=args.steps, batch=args.batch)
     process = multiprocessing.get_context("spawn").Process(
-        target=learn, args=(path, args.most, args.steps, theirs)
+        target=learn, args=(path, args.most, network, theirs)
     )
     process.start()
     theirs.close()

@@ -162,9 +162,7 @@ def test_what_is_learned_where(monkeypatch: pytest.MonkeyPatch) -> None:
     folds, one, two, three = np.random.SeedSequence(4).spawn(4)
     seeds = [int(s.generate_state(1)[0] >> 1) for s in (one, two)]
     trees, unseen = StackedDGP(config, STACK)._out_of_fold(x, np.exp2(y), layer, folds, seeds[0])
-    whole = XGBModel(TREES)
-    whole.fit(x, np.exp2(y), seed=seeds[0])
-    expected = np.mean([part.predict_mean(x) for part in (*trees, whole)], axis=0)
+    expected = np.mean([part.predict_mean(x) for part in trees], axis=0)
     np.testing.assert_allclose(model._trees.predict_mean(x), expected, rtol=1e-5)
 
     assert told["deep"][0] is config
@@ -194,14 +192,30 @@ def test_each_row_is_predicted_by_the_trees_of_its_fold() -> None:
     seed = np.random.SeedSequence(2)
     model = StackedDGP(DGPConfig(), STACK)
     trees, unseen = model._out_of_fold(x, 2 ** x[:, 0], layer, seed, 5)
-    assert len(trees) == STACK.folds
+    assert len(trees) == STACK.folds + 1
+    whole = XGBModel(TREES)
+    whole.fit(x, 2 ** x[:, 0], seed=5)
+    np.testing.assert_array_equal(trees[-1].predict_mean(x), whole.predict_mean(x))
     fold_of = stacked.assign_folds(layer, STACK.folds, np.random.default_rng(seed))
-    for fold, part in enumerate(trees):
+    for fold, part in enumerate(trees[:-1]):
         held = fold_of == fold
         again = XGBModel(TREES)
         again.fit(x[~held], 2 ** x[~held, 0], seed=5)
         np.testing.assert_array_equal(unseen[held], again.predict_mean(x[held]))
         np.testing.assert_array_equal(unseen[held], part.predict_mean(x[held]))
+
+
+def test_trees_are_the_same_on_any_number_of_threads() -> None:
+    layer, x = np.repeat(np.arange(6), 20), rows(120)
+    unseen = []
+    for nthread in (1, 4):
+        model = StackedDGP(
+            DGPConfig(),
+            dataclasses.replace(STACK, trees=dataclasses.replace(TREES, nthread=nthread)),
+        )
+        seed = np.random.SeedSequence(2)
+        unseen.append(model._out_of_fold(x, 2 ** x[:, 0], layer, seed, 5)[1])
+    np.testing.assert_array_equal(*unseen)
 
 
 def test_a_model_comes_back_from_disk(tmp_path) -> None:
@@ -261,7 +275,7 @@ def test_out_of_fold_trees_have_not_seen_the_layer() -> None:
     trees, unseen = model._out_of_fold(x, 2**level, layer, np.random.SeedSequence(0), 0)
     # Who had seen a layer would be right; neighbours in number are of the other level.
     assert np.mean(np.abs(unseen - level)) > 2.0
-    assert len(trees) == 8
+    assert len(trees) == 9
 
 
 @pytest.mark.parametrize("sizes", [(64, 5), (64, 64, 5), (20,), (4, 4, 4, 4)])

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dgtl.core.cores import available_cores
 from dgtl.models import load_model
 from dgtl.models.xgb import XGBConfig, XGBModel
 
@@ -142,6 +143,15 @@ def test_impossible_error_folds_are_refused(folds: int) -> None:
 
 
 # --- against other ways to compute the same --------------------------------------------------
+
+
+def test_threads_left_open_are_those_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert XGBConfig(nthread=0).threads == 3
+    assert XGBConfig(nthread=2).threads == 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert XGBConfig(nthread=0).threads == available_cores()
+
 
 PLAIN = XGBConfig(trees=15, depth=4, rate=0.3, subsample=1.0, nthread=1)
 """Every tree sees every row, so that nothing is drawn."""

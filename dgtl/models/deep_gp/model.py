@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-__all__ = ["AdamMAP", "ClosedFormMAP", "DGPConfig", "DeepGP", "limit_threads"]
+__all__ = ["AdamMAP", "ClosedFormMAP", "DGPConfig", "DeepGP", "limit_threads", "training"]
 
 ALONE_STEPS = 500
 """Most steps of training on the target alone, where there is no source."""
@@ -75,7 +75,7 @@ class DeepGP:
         inputs, targets = scaler.inputs(x), scaler.targets(y)
         start_seed, train_seed = np.random.SeedSequence(seed).spawn(2)
         start = initial_state(self.config, scaler, inputs, targets, start_seed)
-        self._hold(_training().train_source(start, self.config, inputs, targets, train_seed))
+        self._hold(training().train_source(start, self.config, inputs, targets, train_seed))
 
     def adapt(
         self, features: ArrayLike, gflops: ArrayLike, prior: ClosedFormMAP | AdamMAP, *, seed: int
@@ -105,7 +105,7 @@ class DeepGP:
             else:
                 inputs, targets = state.scaler.inputs(x), state.scaler.targets(y)
                 sequence = np.random.SeedSequence(seed)
-                state = _training().train_target(
+                state = training().train_target(
                     state, self.config, prior, inputs, targets, sequence
                 )
         tuned = DeepGP(self.config)
@@ -180,10 +180,10 @@ class DeepGP:
 
 def limit_threads(intra: int, inter: int = 1) -> None:
     """Set the threads of TensorFlow for this process; see `train.limit_threads`."""
-    _training().limit_threads(intra, inter)
+    training().limit_threads(intra, inter)
 
 
-def _training() -> ModuleType:
+def training() -> ModuleType:
     """`train.py`, imported when needed: TensorFlow takes seconds, and only training needs it.
 
     TensorFlow's libraries print half a dozen lines on standard error while they load, before any

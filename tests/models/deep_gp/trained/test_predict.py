@@ -11,7 +11,7 @@ from deep_gp_trials import SMALL, scaled, trials
 
 from dgtl.models.base import Prediction
 from dgtl.models.deep_gp.init import initial_state
-from dgtl.models.deep_gp.layers import Network
+from dgtl.models.deep_gp.layers import Network, layer_prediction
 from dgtl.models.deep_gp.map import ClosedFormMAP
 from dgtl.models.deep_gp.model import DeepGP
 from dgtl.models.deep_gp.predict import CachedPredictor
@@ -64,6 +64,25 @@ def test_cached_prediction_equals_gpflux(layers: int, kernel: str) -> None:
     np.testing.assert_allclose(
         model.predict_mean(features), model.predict(features).mean, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("hidden", [1, 3])
+def test_a_layer_in_training_predicts_as_gpflux_does(hidden: int) -> None:
+    """Means to 1e-12, variances to the single precision of their last term."""
+    config = dataclasses.replace(SMALL, layers=2, hidden=hidden)
+    state = untrained(config).state
+    rng = np.random.default_rng(1)
+    factors = [np.tril(rng.normal(size=layer.q_sqrt.shape)) for layer in state.layers]
+    layers = tuple(
+        dataclasses.replace(layer, q_sqrt=factor)
+        for layer, factor in zip(state.layers, factors, strict=True)
+    )
+    h = tf.constant(state.scaler.inputs(trials(70, 2)[0]))
+    for layer in Network(dataclasses.replace(state, layers=layers), 200, config.noise_floor).layers:
+        mean, var = layer_prediction(layer, h)
+        h, expected = layer.predict(h)
+        np.testing.assert_allclose(mean, h, atol=1e-12)
+        np.testing.assert_allclose(var, expected, rtol=1e-6, atol=1e-6)
 
 
 def test_a_large_batch_equals_its_chunks(source: DeepGP) -> None:
