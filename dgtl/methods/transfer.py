@@ -20,8 +20,7 @@ from dgtl.methods.base import Method
 from dgtl.methods.batch import Choice
 from dgtl.methods.transfer_tuner import TransferTuner
 from dgtl.models.base import MIN_SOURCE_ROWS
-from dgtl.models.build_time import BuildTime
-from dgtl.models.validity import Validity
+from dgtl.models.outcomes import BuildTime, Validity
 from dgtl.search.annealing import AnnealingOptions
 
 if TYPE_CHECKING:

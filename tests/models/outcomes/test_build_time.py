@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dgtl.models.base import MIN_SOURCE_ROWS
-from dgtl.models.build_time import BuildTime
+from dgtl.models.outcomes import BuildTime
 
 
 def builds(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dgtl.models.validity import RARE, Validity
+from dgtl.models.outcomes import RARE, Validity
 
 
 def outcomes(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
