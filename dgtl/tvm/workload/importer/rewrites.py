@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import onnx
-from onnx import helper, inliner, version_converter
+from onnx import helper, inliner, numpy_helper, version_converter
 
 from dgtl.tvm.workload.importer import recurrent
 from dgtl.tvm.workload.importer.converters import converter_map
@@ -51,7 +52,22 @@ def newer(model: onnx.ModelProto) -> onnx.ModelProto:
                     helper.make_attribute("coordinate_transformation_mode", "asymmetric")
                 )
                 node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
-    return converted
+    return _with_slopes(converted) if opset <= 6 else converted
+
+
+def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Up to 6 a vector is a slope for each channel; later ones must broadcast it."""
+    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    nodes, weights = [], []
+    for node in model.graph.node:
+        if node.op_type == "PRelu" and len(lengths.get(node.input[1], ())) == 1:
+            slope = f"{node.output[0]}_slope"
+            axes = np.arange(1, len(lengths.get(node.input[0], ())) - 1)
+            weights.append(numpy_helper.from_array(axes, f"{slope}_axes"))
+            nodes.append(helper.make_node("Unsqueeze", [node.input[1], weights[-1].name], [slope]))
+            node.input[1] = slope
+        nodes.append(node)
+    return with_nodes(model, nodes, weights)
 
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:

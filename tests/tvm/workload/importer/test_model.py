@@ -272,6 +272,23 @@ def test_sums_of_several_are_taken_two_by_two(op):
     assert "stack" not in to_relax(import_model(model).model).script()
 
 
+def test_slopes_of_old_are_of_channels():
+    """ONNX Runtime has no PRelu of before 7; there is a slope for each of 16 columns, too."""
+    shape = [1, 16, 4, 16]
+    old = forms.model(
+        [node("PRelu", "x k", "y")],
+        [value("x", shape)],
+        [value("y", shape)],
+        [weight("k", 16)],
+        opset=6,
+    )
+    network = import_model(old)
+    x, k = network.inputs["x"], onnx.numpy_helper.to_array(old.graph.initializer[0])
+    expected = np.where(x < 0, x * k[:, None, None], x)
+    np.testing.assert_allclose(run(network.model, network.inputs)[0], expected)
+    to_relax(network.model)
+
+
 def test_an_exponent_may_be_a_whole_number():
     model = forms.after_conv([node("Pow", "a two", "y")], [value("y", IMAGE)], [constant("two", 2)])
     to_relax(import_model(model).model)
