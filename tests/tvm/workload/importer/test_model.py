@@ -344,6 +344,14 @@ def test_inputs_of_a_file_are_taken_and_fix_open_extents(tmp_path):
     np.testing.assert_array_equal(network.inputs["input_ids"], ids % 2)
 
 
+def test_a_number_of_a_file_stays_one(tmp_path):
+    path = tmp_path / "inputs.npz"
+    given = {**import_model(FORMS["masked"]).inputs, "k": np.float32(3.0)}
+    np.savez(path, **given)
+    found = import_model(FORMS["masked"], inputs=path).inputs
+    assert {name: v.shape for name, v in found.items()} == {n: v.shape for n, v in given.items()}
+
+
 @pytest.mark.parametrize(
     ("arrays", "line"),
     [
