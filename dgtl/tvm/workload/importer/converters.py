@@ -72,6 +72,22 @@ class Conv(tvm_onnx.Conv):
         return super()._impl_v11(bb, inputs, attr, params)
 
 
+class ConvInteger(tvm_onnx.OnnxOpConverter):
+    """By the convolution of whole numbers, their zero points taken away; TVM has none."""
+
+    @classmethod
+    def _impl_v10(cls, bb, inputs, attr, params):
+        shapes = [], [-1, *[1] * (len(_extents(inputs[1])) - 1)]  # of zero points
+        operands = []
+        for values, zero, shape in zip(inputs[:2], (inputs[2], inputs[3]), shapes, strict=True):
+            values = bb.normalize(relax.op.astype(values, "int32"))
+            if zero is not None:
+                zero = relax.op.reshape(bb.normalize(relax.op.astype(zero, "int32")), shape)
+                values = bb.normalize(relax.op.subtract(values, bb.normalize(zero)))
+            operands.append(values)
+        return Conv._impl_v11(bb, tvm_onnx.onnx_input(operands), attr, params)
+
+
 class ConvTranspose(tvm_onnx.ConvTranspose):
     """As a convolution with an output channel for every phase of the stride, and a shuffle of them.
 
@@ -264,6 +280,7 @@ def _pairwise(converter: type) -> type:
 CONVERTERS = {
     "Clip": Clip,
     "Conv": Conv,
+    "ConvInteger": ConvInteger,
     "ConvTranspose": ConvTranspose,
     "LRN": LRN,
     "LpNormalization": LpNormalization,
