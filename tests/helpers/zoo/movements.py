@@ -157,3 +157,19 @@ def sliced_focus(g):
         for i in (0, 1)
     ]
     return g.conv(g("Relu", g.conv(g("Concat", *slices, axis=1))))
+
+
+def _scattered(g, x):
+    """As exporters write what is assigned to a slice."""
+    indices = np.stack(np.meshgrid([0], [2, 5], range(12), indexing="ij"), -1)
+    return g("ScatterND", x, indices.astype(np.int64), g.normal(1, 2, 12, 12))
+
+
+between("scatter_nd", _scattered, transposes=2)
+between(
+    "scatter_elements",
+    lambda g, x: g(
+        "ScatterElements", x, np.int64([[[[3] * 12] * 5] * 8]), g.normal(1, 8, 5, 12), axis=2
+    ),
+    transposes=2,
+)
