@@ -1,7 +1,8 @@
 """Operators that TVM has not, or not in full, written out in others that it has.
 
 What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
-unrolled (`dgtl.tvm.workload.importer.recurrent`).
+unrolled (`dgtl.tvm.workload.importer.recurrent`), and some resizes are sums
+(`dgtl.tvm.workload.importer.resize`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import recurrent
+from dgtl.tvm.workload.importer import recurrent, resize
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
 
@@ -72,7 +73,7 @@ def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
-    written = _padded(recurrent.unrolled(model))
+    written = resize.written_out(_padded(recurrent.unrolled(model)))
     functions = {
         (node.domain, node.op_type)
         for node in written.graph.node
@@ -164,6 +165,8 @@ def _incomplete(node: onnx.NodeProto) -> bool:
             return any(node.output[1:])
         case "RMSNormalization":
             return attributes.get("axis", -1) != -1
+        case "Resize":
+            return resize.of_parts(attributes)
         case "IsInf":
             return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
         case "RoiAlign":
