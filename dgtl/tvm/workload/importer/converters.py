@@ -200,17 +200,18 @@ class LRN(tvm_onnx.OnnxOpConverter):
 
 
 class LpNormalization(tvm_onnx.OnnxOpConverter):
-    """By a sum and a division; TVM has none."""
+    """By a sum and a division, of which zeros stay zeros; TVM has none."""
 
     @classmethod
     def _impl_v1(cls, bb, inputs, attr, params):
         data, axis = inputs[0], int(attr.get("axis", -1))
-        if int(attr.get("p", 2)) == 1:
-            size = bb.normalize(relax.op.abs(data))
-            return relax.op.divide(data, bb.normalize(relax.op.sum(size, axis, keepdims=True)))
-        square = bb.normalize(relax.op.multiply(data, data))
-        total = bb.normalize(relax.op.sum(square, axis, keepdims=True))
-        return relax.op.divide(data, bb.normalize(relax.op.sqrt(total)))
+        squares = int(attr.get("p", 2)) == 2
+        sizes = relax.op.multiply(data, data) if squares else relax.op.abs(data)
+        total = bb.normalize(relax.op.sum(bb.normalize(sizes), axis, keepdims=True))
+        norm = bb.normalize(relax.op.sqrt(total)) if squares else total
+        zero, one = (relax.const(n, data.ty.dtype) for n in (0, 1))
+        nothing = bb.normalize(relax.op.equal(norm, zero))
+        return relax.op.divide(data, bb.normalize(relax.op.where(nothing, one, norm)))
 
 
 PAD_MODES = {
