@@ -243,15 +243,17 @@ class Pad(tvm_onnx.Pad):
 
 
 class Pow(tvm_onnx.Pow):
-    """With an exponent of the base's type, as which ONNX lets it be of another."""
+    """In the type of the base, whatever the exponent's; whole numbers by way of float64."""
 
     @classmethod
     def _impl_v7(cls, bb, inputs, attr, params):
-        base, exponent = inputs[0], inputs[1]
-        if exponent.ty.dtype != base.ty.dtype and str(base.ty.dtype).startswith("float"):
-            cast = bb.normalize(relax.op.astype(exponent, base.ty.dtype))
-            inputs = tvm_onnx.onnx_input([base, cast])
-        return super()._impl_v7(bb, inputs, attr, params)
+        if all(isinstance(x, tvm.ir.GenericConst) for x in inputs):
+            return super()._impl_v7(bb, inputs, attr, params)
+        dtype = str(inputs[0].ty.dtype)
+        within = dtype if dtype.startswith("float") else "float64"
+        cast = [bb.normalize(relax.op.astype(x, within)) for x in inputs]
+        power = super()._impl_v7(bb, tvm_onnx.onnx_input(cast), attr, params)
+        return power if within == dtype else relax.op.astype(bb.normalize(power), dtype)
 
 
 class Tile(tvm_onnx.Tile):
