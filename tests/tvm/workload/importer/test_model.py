@@ -216,6 +216,11 @@ REFUSED = {
         "input x (Nx3xHx?) is open in extents 0 (N), 2 (H), 3: "
         "give workload.shapes='{x: [1,3,224,224]}'",
     ),
+    "open extents of one name": (
+        forms.dense([value("x", ["N", "L"]), value("state", [2, "N", 8])]),
+        {},
+        "give workload.shapes='{x: [1,128], state: [2,1,8]}'",
+    ),
     "no shape": (
         forms.dense([value("x", None)]),
         {},
