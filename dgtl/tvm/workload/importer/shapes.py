@@ -113,7 +113,11 @@ def _declared(value: onnx.ValueInfoProto) -> list[Extent] | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return [d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim]
+    # Paddle calls all by the same name, which is none.
+    names = [None if d.dim_param in ("", "?") else d.dim_param for d in tensor.shape.dim]
+    return [
+        d.dim_value if d.dim_value > 0 else n for d, n in zip(tensor.shape.dim, names, strict=True)
+    ]
 
 
 def _given(

@@ -221,6 +221,11 @@ REFUSED = {
         {},
         "give workload.shapes='{x: [1,128], state: [2,1,8]}'",
     ),
+    "open extents without a name": (
+        forms.dense([value("x", ["?", 3, "?", "?"])]),
+        {},
+        "input x (?x3x?x?) is open in extents 0, 2, 3: give workload.shapes='{x: [1,3,224,224]}'",
+    ),
     "no shape": (
         forms.dense([value("x", None)]),
         {},
