@@ -50,7 +50,7 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
                 found["dense"] += 1
             else:
                 found["matmul" if len(left) == len(right) == 2 else "batch_matmul"] += 1
-        elif node.op_type in {"Conv", "ConvTranspose"}:
+        elif node.op_type in {"Conv", "ConvTranspose", "ConvInteger"}:
             transposed = node.op_type == "ConvTranspose"
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
             kernel = shapes[node.input[1]]

@@ -37,7 +37,7 @@ class Memory:
 
     def tensor(self, value: np.ndarray) -> Any:
         """A tensor on the device, with the values of an array."""
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")
         shape, dtype = tvm_ffi.Shape(value.shape), tvm_ffi.dtype(str(value.dtype))
         tensor = self._call("AllocWithScope", shape, dtype, self.device, None)
         self._call("CopyFromBytes", tensor, ctypes.c_void_p(value.ctypes.data), value.nbytes)

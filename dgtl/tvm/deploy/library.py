@@ -30,6 +30,6 @@ class Library:
 
     def __call__(self, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs for values of all inputs, in their order; they are not checked."""
-        result = self._main(*(tvm.runtime.tensor(np.ascontiguousarray(v)) for v in inputs))
+        result = self._main(*(tvm.runtime.tensor(np.asarray(v, order="C")) for v in inputs))
         outputs = [result] if hasattr(result, "numpy") else list(result)
         return [output.numpy() for output in outputs]

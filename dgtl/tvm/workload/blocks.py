@@ -18,6 +18,18 @@ REDUCTION = 2
 """`iter_type` of a loop that is summed over."""
 
 
+def with_roots(mod: tvm.ir.IRModule) -> tvm.ir.IRModule:
+    """A lowered network whose functions have a root block, as schedules and TVM's passes want it.
+
+    One that is loops written by hand (a scatter) comes as these loops' block alone.
+    """
+    for name, function in mod.functions.items():
+        if isinstance(function, tvm.tirx.PrimFunc) and function.body.block.name_hint != "root":
+            root = tvm.s_tir.SBlock([], [], [], "root", function.body)
+            mod[name] = function.with_body(tvm.s_tir.SBlockRealize([], True, root))
+    return mod
+
+
 def main_block(mod: tvm.ir.IRModule) -> tvm.s_tir.SBlock | None:
     """The block that a tiling is about: the multiply-accumulate with the largest iteration space.
 

@@ -15,7 +15,7 @@ from tvm_ffi import structural_hash
 
 from dgtl.core.layers import layer_shape
 from dgtl.core.records import Hardware, Task, shape_key
-from dgtl.tvm.workload.blocks import loops_of, main_block
+from dgtl.tvm.workload.blocks import loops_of, main_block, with_roots
 from dgtl.tvm.workload.importer.to_relax import to_relax
 from dgtl.tvm.workload.layout import channels_last_layout
 
@@ -65,6 +65,7 @@ def lower(
         T.FoldConstant(),
         T.FuseOps(),
         T.FuseTIR(),
+        with_roots,
         T.DeadCodeElimination(),
         T.AttachAttrLayoutFreeBuffers(),
     ]

@@ -135,3 +135,12 @@ def repeated_layers(g):
 def conv1d_into_conv2d(g):
     x = g.conv(g.input(1, 4, 16), 8)
     return g.conv(g("Unsqueeze", x, [2]), kernel=(1, 3))
+
+
+@case("conv2d")
+def conv2d_integer(g):
+    """As dynamic quantisation writes it."""
+    x = g.input(1, 4, 12, 12, dtype=np.uint8)
+    kernel = np.clip(40 * g.normal(8, 4, 3, 3), -128, 127).astype(np.int8)
+    y = g("ConvInteger", x, kernel, np.uint8(1), np.int8([-3]), pads=[1] * 4)
+    return g("Mul", g("Cast", y, to=TensorProto.FLOAT), 0.01)

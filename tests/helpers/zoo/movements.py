@@ -86,6 +86,30 @@ between(
     "resize_to_sizes",
     lambda g, x: g("Resize", x, None, None, [1, 8, 17, 19], mode="linear"),
 )
+for _name, _mode, _coordinates, _opset, _attributes in (
+    ("fraction", "linear", "half_pixel", 17, {"scale": 0.4}),
+    ("cubic_fraction", "cubic", "align_corners", 17, {"scale": 0.4}),
+    ("nearest_fraction", "nearest", "half_pixel", 17, {"scale": 1.3}),
+    ("to_one_corner", "linear", "align_corners", 17, {"scale": 0.1}),
+    ("antialias", "linear", "half_pixel", 18, {"scale": 0.5, "antialias": 1}),
+    ("cubic_antialias", "cubic", "half_pixel", 18, {"scale": 0.3, "antialias": 1}),
+    ("symmetric", "linear", "half_pixel_symmetric", 19, {"scale": 1.3}),
+):
+    between(
+        f"resize_{_name}",
+        lambda g, x, m=_mode, c=_coordinates, a=_attributes: resize(g, x, m, c, **a),
+        opset=_opset,
+        transposes=2,
+    )
+between(
+    "resize_channels_last",
+    lambda g, x: g(
+        "Transpose",
+        g("Resize", g("Transpose", x, perm=[0, 2, 3, 1]), None, [1.0, 2.0, 2.0, 1.0]),
+        perm=[0, 3, 1, 2],
+    ),
+    transposes=2,
+)
 between("upsample_opset9", lambda g, x: g("Upsample", x, [1.0, 1.0, 2.0, 2.0]), opset=9)
 between(
     "upsample_linear_opset9",
@@ -157,3 +181,19 @@ def sliced_focus(g):
         for i in (0, 1)
     ]
     return g.conv(g("Relu", g.conv(g("Concat", *slices, axis=1))))
+
+
+def _scattered(g, x):
+    """As exporters write what is assigned to a slice."""
+    indices = np.stack(np.meshgrid([0], [2, 5], range(12), indexing="ij"), -1)
+    return g("ScatterND", x, indices.astype(np.int64), g.normal(1, 2, 12, 12))
+
+
+between("scatter_nd", _scattered, transposes=2)
+between(
+    "scatter_elements",
+    lambda g, x: g(
+        "ScatterElements", x, np.int64([[[[3] * 12] * 5] * 8]), g.normal(1, 8, 5, 12), axis=2
+    ),
+    transposes=2,
+)

@@ -59,6 +59,10 @@ between("layer_norm_of_channels", lambda g, x: standardised(g, x, axis=1))
 between("lrn", lambda g, x: g("LRN", x, size=5))
 between("lrn_of_alexnet", lambda g, x: g("LRN", g("Relu", x), size=3, alpha=2e-5, bias=2.0))
 between("lp_normalization", lambda g, x: g("LpNormalization", x, axis=1, p=2))
+between(
+    "lp_normalization_of_zeros",
+    lambda g, x: g("LpNormalization", g("Mul", x, 1.0 * (np.arange(12) > 3)), axis=1, p=1),
+)
 between("l2_by_reduce_l2", lambda g, x: g("Div", x, g("ReduceL2", x, axes=[1], keepdims=1)))
 between("rms_norm_of_channels", lambda g, x: rms_norm(g, x, axis=1))
 

@@ -113,6 +113,12 @@ def ids_of_int32(g):
 
 
 @case("dense")
+def powers_of_whole_numbers(g):
+    x = g("Pow", g("Add", g.input(1, 16, dtype=np.int64), 3), g.weight(np.float32(2)))
+    return g.dense(g("Cast", x, to=TensorProto.FLOAT), 8)
+
+
+@case("dense")
 def mean_of_embeddings(g):
     x = g("Gather", g.normal(20, 16), g.input(3, 6, dtype=np.int64))
     return g.dense(g("ReduceMean", x, axes=[1], keepdims=0))

@@ -54,6 +54,10 @@ WINDOWS = {
 for _name, (_op, _attributes) in WINDOWS.items():
     between(_name, lambda g, x, op=_op, a=_attributes: g(op, x, **a))
 
+between(
+    "max_pool_with_unread_indices",
+    lambda g, x: g("MaxPool", x, outputs=2, kernel_shape=[2, 2], strides=[2, 2])[0],
+)
 between("reduce_sum", lambda g, x: g("ReduceSum", x, [3], keepdims=1))
 between("reduce_mean_opset18", lambda g, x: g("ReduceMean", x, [2, 3], keepdims=1), opset=18)
 between(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import tvm
 from forked_workers import fork_workers
+from onnx_models import model, node, value
 
 from dgtl.tvm.deploy import network as deploy
+from dgtl.tvm.deploy.library import Library
 from dgtl.tvm.deploy.reference import compare_outputs
 from dgtl.tvm.workload.networks import load
 from dgtl.tvm.workload.sketches import ScheduleSpace
@@ -119,3 +121,12 @@ def test_a_database_is_written_anew(schedules, hardware, scratch):
         deploy.write_database(scratch / "best", hardware, schedules)
     records = (scratch / "best" / "database_tuning_record.json").read_text().splitlines()
     assert len(records) == len(schedules)
+
+
+def test_a_number_is_an_input_like_others(hardware, tmp_path):
+    shape = [2, 3]
+    add = model([node("Add", "x k", "y")], [value("x", shape), value("k", [])], [value("y", shape)])
+    deploy.build(lower(add, tvm.target.Target(hardware.target)), hardware, tmp_path / "model.so")
+    x = np.ones(shape, np.float32)
+    outputs = Library(tmp_path / "model.so", 1)([x, np.float32(2.0)])
+    np.testing.assert_array_equal(outputs[0], x + 2)

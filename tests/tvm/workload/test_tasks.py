@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import tvm
+from tvm import relax
 from tvm_layers import LAYERS, tuned_function
+from zoo import ZOO
 
+from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.networks import Layer, load
 from dgtl.tvm.workload.tasks import extract, lower
 
@@ -109,6 +112,14 @@ def test_the_stride_of_a_window_is_in_the_access_to_its_data():
     ]
     assert steps == [{"nn": 1}, {"yy": 2, "ry": 1}, {"xx": 2, "rx": 1}, {"rc": 1}]
     assert task.shape_key.endswith("_yy*2_xx*2")
+
+
+def test_a_function_that_is_loops_alone_goes_through_all_passes(hardware):
+    """TVM writes a scatter by hand: it has no root block, without which the build ends."""
+    target = tvm.target.Target(hardware.target)
+    network = lower(import_model(ZOO["scatter_elements"].model()).model, target)
+    assert sum(f.task is None for f in extract(network, hardware)) >= 1
+    relax.transform.SplitLayoutRewritePreproc()(network)
 
 
 def test_keys_are_the_same_in_every_process():

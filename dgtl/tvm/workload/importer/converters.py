@@ -72,6 +72,22 @@ class Conv(tvm_onnx.Conv):
         return super()._impl_v11(bb, inputs, attr, params)
 
 
+class ConvInteger(tvm_onnx.OnnxOpConverter):
+    """By the convolution of whole numbers, their zero points taken away; TVM has none."""
+
+    @classmethod
+    def _impl_v10(cls, bb, inputs, attr, params):
+        shapes = [], [-1, *[1] * (len(_extents(inputs[1])) - 1)]  # of zero points
+        operands = []
+        for values, zero, shape in zip(inputs[:2], (inputs[2], inputs[3]), shapes, strict=True):
+            values = bb.normalize(relax.op.astype(values, "int32"))
+            if zero is not None:
+                zero = relax.op.reshape(bb.normalize(relax.op.astype(zero, "int32")), shape)
+                values = bb.normalize(relax.op.subtract(values, bb.normalize(zero)))
+            operands.append(values)
+        return Conv._impl_v11(bb, tvm_onnx.onnx_input(operands), attr, params)
+
+
 class ConvTranspose(tvm_onnx.ConvTranspose):
     """As a convolution with an output channel for every phase of the stride, and a shuffle of them.
 
@@ -184,17 +200,18 @@ class LRN(tvm_onnx.OnnxOpConverter):
 
 
 class LpNormalization(tvm_onnx.OnnxOpConverter):
-    """By a sum and a division; TVM has none."""
+    """By a sum and a division, of which zeros stay zeros; TVM has none."""
 
     @classmethod
     def _impl_v1(cls, bb, inputs, attr, params):
         data, axis = inputs[0], int(attr.get("axis", -1))
-        if int(attr.get("p", 2)) == 1:
-            size = bb.normalize(relax.op.abs(data))
-            return relax.op.divide(data, bb.normalize(relax.op.sum(size, axis, keepdims=True)))
-        square = bb.normalize(relax.op.multiply(data, data))
-        total = bb.normalize(relax.op.sum(square, axis, keepdims=True))
-        return relax.op.divide(data, bb.normalize(relax.op.sqrt(total)))
+        squares = int(attr.get("p", 2)) == 2
+        sizes = relax.op.multiply(data, data) if squares else relax.op.abs(data)
+        total = bb.normalize(relax.op.sum(bb.normalize(sizes), axis, keepdims=True))
+        norm = bb.normalize(relax.op.sqrt(total)) if squares else total
+        zero, one = (relax.const(n, data.ty.dtype) for n in (0, 1))
+        nothing = bb.normalize(relax.op.equal(norm, zero))
+        return relax.op.divide(data, bb.normalize(relax.op.where(nothing, one, norm)))
 
 
 PAD_MODES = {
@@ -226,15 +243,17 @@ class Pad(tvm_onnx.Pad):
 
 
 class Pow(tvm_onnx.Pow):
-    """With an exponent of the base's type, as which ONNX lets it be of another."""
+    """In the type of the base, whatever the exponent's; whole numbers by way of float64."""
 
     @classmethod
     def _impl_v7(cls, bb, inputs, attr, params):
-        base, exponent = inputs[0], inputs[1]
-        if exponent.ty.dtype != base.ty.dtype and str(base.ty.dtype).startswith("float"):
-            cast = bb.normalize(relax.op.astype(exponent, base.ty.dtype))
-            inputs = tvm_onnx.onnx_input([base, cast])
-        return super()._impl_v7(bb, inputs, attr, params)
+        if all(isinstance(x, tvm.ir.GenericConst) for x in inputs):
+            return super()._impl_v7(bb, inputs, attr, params)
+        dtype = str(inputs[0].ty.dtype)
+        within = dtype if dtype.startswith("float") else "float64"
+        cast = [bb.normalize(relax.op.astype(x, within)) for x in inputs]
+        power = super()._impl_v7(bb, tvm_onnx.onnx_input(cast), attr, params)
+        return power if within == dtype else relax.op.astype(bb.normalize(power), dtype)
 
 
 class Tile(tvm_onnx.Tile):
@@ -264,6 +283,7 @@ def _pairwise(converter: type) -> type:
 CONVERTERS = {
     "Clip": Clip,
     "Conv": Conv,
+    "ConvInteger": ConvInteger,
     "ConvTranspose": ConvTranspose,
     "LRN": LRN,
     "LpNormalization": LpNormalization,

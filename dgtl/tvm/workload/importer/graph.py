@@ -85,7 +85,8 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with weights as initializers alone, and shapes that are known as weights.
 
     Weights may be listed among the inputs (all are in files before version 4 of the format), and
-    be nodes; what is an output too stays a node. Nodes without a name get that of their result.
+    be nodes; what is an output too stays a node. Nodes without a name get that of their result;
+    outputs that they need not have, and nothing reads, are left out.
     """
     inputs = graph_inputs(model)
     outputs = {output.name for output in model.graph.output}
@@ -104,9 +105,21 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     result.ir_version = max(result.ir_version, IR)
     del result.graph.input[:]
     result.graph.input.extend(inputs)
+    used = {name for node in nodes for name in reads(node)} | outputs
     for node in result.graph.node:
         node.name = node.name or next(filter(None, node.output), "")
+        while node.output and node.output[-1] not in used and _may_lack_the_last(node):
+            del node.output[-1]
     return result
+
+
+def _may_lack_the_last(node: onnx.NodeProto) -> bool:
+    """Whether a node's last output is optional."""
+    if node.domain not in OWN or not onnx.defs.has(node.op_type):
+        return False
+    formal = onnx.defs.get_schema(node.op_type).outputs
+    optional = onnx.defs.OpSchema.FormalParameterOption.Optional
+    return len(node.output) <= len(formal) and formal[len(node.output) - 1].option == optional
 
 
 def _constant(node: onnx.NodeProto, known: dict[str, tuple[int, ...]]) -> np.ndarray | None:

@@ -66,7 +66,7 @@ def read_inputs(path: Path, model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
                 f"workload.inputs={path}: {name} has shape {'x'.join(map(str, shape))}, the "
                 f"network takes {wanted or 'a scalar'}"
             )
-    return {name: np.ascontiguousarray(found[name]) for name in types}
+    return {name: np.asarray(found[name], order="C") for name in types}
 
 
 def seeded_inputs(

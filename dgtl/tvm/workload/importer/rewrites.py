@@ -1,17 +1,19 @@
 """Operators that TVM has not, or not in full, written out in others that it has.
 
 What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
-unrolled (`dgtl.tvm.workload.importer.recurrent`).
+unrolled (`dgtl.tvm.workload.importer.recurrent`), and some resizes are sums
+(`dgtl.tvm.workload.importer.resize`).
 """
 
 from __future__ import annotations
 
 import contextlib
 
+import numpy as np
 import onnx
-from onnx import helper, inliner, version_converter
+from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import recurrent
+from dgtl.tvm.workload.importer import recurrent, resize
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
 
@@ -51,12 +53,27 @@ def newer(model: onnx.ModelProto) -> onnx.ModelProto:
                     helper.make_attribute("coordinate_transformation_mode", "asymmetric")
                 )
                 node.attribute.append(helper.make_attribute("nearest_mode", "floor"))
-    return converted
+    return _with_slopes(converted) if opset <= 6 else converted
+
+
+def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Up to 6 a vector is a slope for each channel; later ones must broadcast it."""
+    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    nodes, weights = [], []
+    for node in model.graph.node:
+        if node.op_type == "PRelu" and len(lengths.get(node.input[1], ())) == 1:
+            slope = f"{node.output[0]}_slope"
+            axes = np.arange(1, len(lengths.get(node.input[0], ())) - 1)
+            weights.append(numpy_helper.from_array(axes, f"{slope}_axes"))
+            nodes.append(helper.make_node("Unsqueeze", [node.input[1], weights[-1].name], [slope]))
+            node.input[1] = slope
+        nodes.append(node)
+    return with_nodes(model, nodes, weights)
 
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
-    written = _padded(recurrent.unrolled(model))
+    written = resize.written_out(_padded(recurrent.unrolled(model)))
     functions = {
         (node.domain, node.op_type)
         for node in written.graph.node
@@ -148,6 +165,8 @@ def _incomplete(node: onnx.NodeProto) -> bool:
             return any(node.output[1:])
         case "RMSNormalization":
             return attributes.get("axis", -1) != -1
+        case "Resize":
+            return resize.of_parts(attributes)
         case "IsInf":
             return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
         case "RoiAlign":

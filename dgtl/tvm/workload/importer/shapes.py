@@ -113,7 +113,11 @@ def _declared(value: onnx.ValueInfoProto) -> list[Extent] | None:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         return None
-    return [d.dim_value if d.dim_value > 0 else (d.dim_param or None) for d in tensor.shape.dim]
+    # Paddle calls all by the same name, which is none.
+    names = [None if d.dim_param in ("", "?") else d.dim_param for d in tensor.shape.dim]
+    return [
+        d.dim_value if d.dim_value > 0 else n for d, n in zip(tensor.shape.dim, names, strict=True)
+    ]
 
 
 def _given(
@@ -167,6 +171,7 @@ def _ask(
 ) -> str:
     """The line that asks for shapes, with an example to paste."""
     said, example = [], []
+    lengths: dict[str, int] = {}  # guessed of a name
     types = {value.name: value.type.tensor_type.elem_type for value in inputs}
     for name, extents in still_open.items():
         if declared[name] is None:
@@ -175,13 +180,17 @@ def _ask(
         else:
             places = [i for i, e in enumerate(extents) if not isinstance(e, int)]
             names = ", ".join(f"{i} ({extents[i]})" if extents[i] else str(i) for i in places)
-            extent = "extents" if len(places) > 1 else "extent"
-            said.append(f"input {name} ({_text(extents)}) is open in {extent} {names}")
+            plural = "s" if len(places) > 1 else ""
+            said.append(f"input {name} ({_text(extents)}) is open in extent{plural} {names}")
             image = len(extents) == 4 and types[name] != TensorProto.INT64
-            guess = [
-                e if isinstance(e, int) else 1 if i == 0 else (224 if image and i > 0 else 128)
-                for i, e in enumerate(extents)
-            ]
+            guess = []
+            for i, extent in enumerate(extents):
+                length = 1 if i == 0 else 224 if image else 128
+                if isinstance(extent, int):
+                    length = extent
+                elif extent is not None:
+                    length = lengths.setdefault(extent, length)
+                guess.append(length)
         # What Hydra's grammar has a meaning for.
         plain = re.sub(r"([\\()\[\]{}:=,'\" \t])", r"\\\1", name)
         example.append(f"{plain}: [{','.join(map(str, guess))}]")

@@ -216,6 +216,16 @@ REFUSED = {
         "input x (Nx3xHx?) is open in extents 0 (N), 2 (H), 3: "
         "give workload.shapes='{x: [1,3,224,224]}'",
     ),
+    "open extents of one name": (
+        forms.dense([value("x", ["N", "L"]), value("state", [2, "N", 8])]),
+        {},
+        "give workload.shapes='{x: [1,128], state: [2,1,8]}'",
+    ),
+    "open extents without a name": (
+        forms.dense([value("x", ["?", 3, "?", "?"])]),
+        {},
+        "input x (?x3x?x?) is open in extents 0, 2, 3: give workload.shapes='{x: [1,3,224,224]}'",
+    ),
     "no shape": (
         forms.dense([value("x", None)]),
         {},
@@ -272,6 +282,23 @@ def test_sums_of_several_are_taken_two_by_two(op):
     assert "stack" not in to_relax(import_model(model).model).script()
 
 
+def test_slopes_of_old_are_of_channels():
+    """ONNX Runtime has no PRelu of before 7; there is a slope for each of 16 columns, too."""
+    shape = [1, 16, 4, 16]
+    old = forms.model(
+        [node("PRelu", "x k", "y")],
+        [value("x", shape)],
+        [value("y", shape)],
+        [weight("k", 16)],
+        opset=6,
+    )
+    network = import_model(old)
+    x, k = network.inputs["x"], onnx.numpy_helper.to_array(old.graph.initializer[0])
+    expected = np.where(x < 0, x * k[:, None, None], x)
+    np.testing.assert_allclose(run(network.model, network.inputs)[0], expected)
+    to_relax(network.model)
+
+
 def test_an_exponent_may_be_a_whole_number():
     model = forms.after_conv([node("Pow", "a two", "y")], [value("y", IMAGE)], [constant("two", 2)])
     to_relax(import_model(model).model)
@@ -325,6 +352,14 @@ def test_inputs_of_a_file_are_taken_and_fix_open_extents(tmp_path):
     network = import_model(forms.bert(), inputs=path)
     assert input_shapes(network.model) == dict.fromkeys(names, (2, 8))
     np.testing.assert_array_equal(network.inputs["input_ids"], ids % 2)
+
+
+def test_a_number_of_a_file_stays_one(tmp_path):
+    path = tmp_path / "inputs.npz"
+    given = {**import_model(FORMS["masked"]).inputs, "k": np.float32(3.0)}
+    np.savez(path, **given)
+    found = import_model(FORMS["masked"], inputs=path).inputs
+    assert {name: v.shape for name, v in found.items()} == {n: v.shape for n, v in given.items()}
 
 
 @pytest.mark.parametrize(
