@@ -141,7 +141,7 @@ def _network_table(summary: Summary) -> Table:
     table.add_row("  run", duration(summary.run_s), "all runs on the hardware")
     table.add_row("  model", duration(summary.model_s), "cost model and search")
     learnt = f"{summary.source_trials} trials of {summary.source_tasks} tasks"
-    table.add_row("pre-training", duration(summary.pretrain_s), f"{learnt}, done once; not in search time")
+    table.add_row("pre-training", duration(summary.pretrain_s), f"{learnt}, once, beforehand")
     table.add_row("trials", str(summary.trials), f"{summary.failed_trials} failed")
     return table
 

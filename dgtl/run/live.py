@@ -350,15 +350,29 @@ def _untuned(cfg: DictConfig, job: Job, progress: Progress) -> deploy.NetworkTim
     if cfg.workload.tasks is not None or not cfg.deploy.untuned:
         return None
     progress.stage("time the untuned network")
-    untuned = deploy.time_untuned(
-        job.network,
-        job.hardware,
-        job.workload.inputs,
-        repeats=1,
-        throttle_wait_s=job.options.throttle_wait_s,
-        timer=_timer(cfg),
-    )
-    check_against_reference("untuned", job, untuned.outputs, job.hardware, progress)
+
+    def timed(hardware: Hardware) -> deploy.NetworkTiming:
+        return deploy.time_untuned(
+            job.network,
+            hardware,
+            job.workload.inputs,
+            repeats=1,
+            throttle_wait_s=job.options.throttle_wait_s,
+            timer=_timer(cfg),
+        )
+
+    untuned = timed(job.hardware)
+    try:
+        check_against_reference("untuned", job, untuned.outputs, job.hardware, progress)
+    except ValueError:
+        if job.hardware.kind != "llvm":
+            raise
+        untuned = timed(machine.unvectorised(job.hardware))
+        if not reference.compare(job.workload, untuned.outputs).ok:
+            raise
+        progress.message(
+            "LLVM's vectoriser computes the untuned network wrongly: it is timed as built without"
+        )
     return untuned
 
 

@@ -18,7 +18,8 @@ def untrained_network(monkeypatch: pytest.MonkeyPatch) -> None:
     no_training = SimpleNamespace(
         train_source=lambda state, *_: state, train_target=lambda state, *_: state
     )
-    monkeypatch.setattr("dgtl.models.deep_gp.model._training", lambda: no_training)
+    for user in ("deep_gp.model", "stacked"):
+        monkeypatch.setattr(f"dgtl.models.{user}.training", lambda: no_training)
 
 
 def given_residual(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,12 @@ def expected_mean(x: np.ndarray) -> np.ndarray:
     return 0.75 * x[:, 0] + 0.25 * by_deep
 
 
+@pytest.fixture(autouse=True)
+def no_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is trained here, and importing it takes seconds."""
+    monkeypatch.setattr(stacked, "training", lambda: None)
+
+
 def test_the_mean_is_weighted_and_the_deep_gp_sees_what_the_trees_predict() -> None:
     x = rows(7)
     model = put_together()

@@ -1,20 +1,29 @@
-"""A layer of which no trial ran is a failure of the run, unless it is allowed."""
+"""A layer of which no trial ran is a failure of the run, unless it is allowed; and what the network
+does untuned is right, or said.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import toys
 from hydra.types import RunMode
 from rich.console import Console
 
 from dgtl.core.history import SourceTask
+from dgtl.core.records import Hardware
+from dgtl.measure.protocol import MeasureOptions
 from dgtl.report.console import print_summary
 from dgtl.run import live
 from dgtl.run.settings import composed
+from dgtl.tvm.deploy import reference
+from dgtl.tvm.deploy.network import NetworkTiming
+from dgtl.tvm.deploy.reference import Agreement
 
 if TYPE_CHECKING:
     from dgtl.results.summary import Summary
@@ -93,3 +102,49 @@ def test_convolutions_that_are_computed_otherwise_are_counted():
     (said,) = live._filtered([SimpleNamespace(name="winograd_inverse1", weight=1)])
     assert said.startswith("a 3x3 convolution is computed")
     assert live._filtered([other]) == []
+
+
+class Wrong:
+    """A machine on which LLVM's vectoriser, or the import, makes a network wrong."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, target: str, *, imported: bool) -> None:
+        self.said: list[str] = []
+        self.job = SimpleNamespace(
+            hardware=Hardware("toy", target, 1),
+            network=None,
+            workload=SimpleNamespace(inputs={}),
+            options=MeasureOptions(),
+        )
+
+        def timed(network, hardware, inputs, **_):
+            level = json.loads(hardware.target).get("opt-level", 3)
+            return NetworkTiming((np.array(imported and level == 1),), (1e-3,))
+
+        def compared(workload, outputs):
+            return Agreement(0.0 if outputs[0] else 1.0, 0.0, 1e-3)
+
+        monkeypatch.setattr(live.deploy, "time_untuned", timed)
+        monkeypatch.setattr(reference, "compare", compared)
+        monkeypatch.setattr(reference, "first_difference", lambda *_: "y (Tile)")
+
+    def untuned(self) -> NetworkTiming | None:
+        progress = SimpleNamespace(stage=lambda text: None, message=self.said.append)
+        return live._untuned(composed(["workload=tiny"], {}), self.job, progress)
+
+
+def test_a_network_that_llvm_vectorises_wrongly_is_timed_without(monkeypatch) -> None:
+    wrong = Wrong(monkeypatch, '{"kind": "llvm"}', imported=True)
+    timing = wrong.untuned()
+    assert timing is not None
+    assert timing.outputs[0]
+    assert wrong.said == [
+        "LLVM's vectoriser computes the untuned network wrongly: it is timed as built without"
+    ]
+
+
+@pytest.mark.parametrize(("kind", "imported"), [("llvm", False), ("cuda", True)])
+def test_a_network_that_is_wrong_anyway_is_refused(monkeypatch, kind: str, imported: bool) -> None:
+    wrong = Wrong(monkeypatch, f'{{"kind": "{kind}"}}', imported=imported)
+    with pytest.raises(ValueError, match=r"the untuned network computes .* at y \(Tile\)$"):
+        wrong.untuned()
+    assert wrong.said == []
