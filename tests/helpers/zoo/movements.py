@@ -92,7 +92,7 @@ for _name, _mode, _coordinates, _opset, _attributes in (
     ("nearest_fraction", "nearest", "half_pixel", 17, {"scale": 1.3}),
     ("to_one_corner", "linear", "align_corners", 17, {"scale": 0.1}),
     ("antialias", "linear", "half_pixel", 18, {"scale": 0.5, "antialias": 1}),
-    ("cubic_antialias", "cubic", "half_pixel", 18, {"scale": 0.3, "antialias": 1}),
+    ("cubic_antialias", "cubic", "half_pixel", 18, {"scale": 0.5, "antialias": 1}),
     ("symmetric", "linear", "half_pixel_symmetric", 19, {"scale": 1.3}),
 ):
     between(
