@@ -253,7 +253,7 @@ def test_where_its_time_goes_is_told_by_layer(folder, home, capsys):
     assert "conv 3x3 4->8 8x8" in said
     times = json.loads(said.splitlines()[-1])
     functions_ms = times["tuned_ms"] + times["other_ms"]
-    assert times["tuned_ms"] > 0
+    assert 0 < times["tuned_ms"] < 1.5 * times["network_ms"]
     assert times["network_ms"] / functions_ms == pytest.approx(times["network_over_sum"], rel=0.02)
 
 

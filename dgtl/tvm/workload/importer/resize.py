@@ -73,11 +73,11 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     weights: list[onnx.TensorProto] = []
     for node in model.graph.node:
         found = _resize(node, lengths, constants)
-        dtype = np.dtype(TYPES.get(kinds.get(node.input[0], 0), "V"))
-        if found is None or found.like_tvm or dtype.kind != "f":
+        if found is None or found.like_tvm:
             nodes.append(node)
-        else:
-            nodes += _by_axes(found, opset_of(model), dtype, weights)
+            continue
+        dtype = np.dtype(TYPES.get(kinds.get(node.input[0], 0), "V"))
+        nodes += _by_axes(found, opset_of(model), dtype, weights) if dtype.kind == "f" else [node]
     return with_nodes(model, nodes, weights)
 
 
