@@ -110,6 +110,26 @@ between(
     ),
     transposes=2,
 )
+for _name, _inputs, _attributes in (
+    ("scales", (None, [2.0, 3.0]), {"axes": [3, 2], "nearest_mode": "floor"}),
+    ("sizes", (None, None, [17, 19]), {"axes": [-2, -1], "mode": "linear"}),
+    (
+        "region",
+        ([0.1, 0.7], None, [9]),
+        {"axes": [3], "coordinate_transformation_mode": "tf_crop_and_resize", "mode": "linear"},
+    ),
+    ("ratio", (None, None, [18, 30]), {"axes": [2, 3], "keep_aspect_ratio_policy": "not_larger"}),
+    (
+        "ratio_down",
+        (None, None, [5, 6]),
+        {"axes": [2, 3], "keep_aspect_ratio_policy": "not_smaller"},
+    ),
+):
+    between(
+        f"resize_some_axes_{_name}",
+        lambda g, x, i=_inputs, a=_attributes: g("Resize", x, *i, **a),
+        opset=18,
+    )
 between("upsample_opset9", lambda g, x: g("Upsample", x, [1.0, 1.0, 2.0, 2.0]), opset=9)
 between(
     "upsample_linear_opset9",

@@ -15,7 +15,7 @@ import onnx
 import onnxslim
 from onnx import inliner
 
-from dgtl.tvm.workload.importer import rewrites
+from dgtl.tvm.workload.importer import resize_axes, rewrites
 from dgtl.tvm.workload.importer.graph import (
     graph_inputs,
     normal_form,
@@ -79,7 +79,8 @@ def import_model(
     if values is not None:
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
     original, remarks = fix_shapes(model, shapes)
-    simple = _simplified(_newer(original, remarks), remarks)
+    plain = resize_axes.of_all_axes(_newer(original, remarks))
+    simple = _simplified(plain, remarks)
     written = rewrites.decomposed(simple)
     if written is not simple:
         simple = _simplified(written, remarks)

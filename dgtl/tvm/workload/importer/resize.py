@@ -16,6 +16,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from dgtl.tvm.workload.importer.graph import OWN, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.resize_axes import of_parts
 from dgtl.tvm.workload.importer.shapes import TYPES
 
 if TYPE_CHECKING:
@@ -100,12 +101,6 @@ def _resize(
         return None
     scales = constants.get(node.input[2], np.empty(0)).tolist()
     return _Resize(node, before, after, dict(enumerate(scales)), attributes)
-
-
-def of_parts(attributes: dict[str, Any]) -> bool:
-    """Whether scales and sizes are not those of all axes; neither TVM nor onnxslim heeds that."""
-    policy = attributes.get("keep_aspect_ratio_policy", b"stretch")
-    return "axes" in attributes or policy != b"stretch"
 
 
 def _by_axes(

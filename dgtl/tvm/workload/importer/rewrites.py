@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import recurrent, resize
+from dgtl.tvm.workload.importer import recurrent, resize, resize_axes
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
 
@@ -166,7 +166,7 @@ def _incomplete(node: onnx.NodeProto) -> bool:
         case "RMSNormalization":
             return attributes.get("axis", -1) != -1
         case "Resize":
-            return resize.of_parts(attributes)
+            return resize_axes.of_parts(attributes)
         case "IsInf":
             return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
         case "RoiAlign":
