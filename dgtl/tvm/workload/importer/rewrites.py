@@ -1,8 +1,9 @@
 """Operators that TVM has not, or not in full, written out in others that it has.
 
 What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
-unrolled (`dgtl.tvm.workload.importer.recurrent`), and some resizes are sums
-(`dgtl.tvm.workload.importer.resize`).
+unrolled (`dgtl.tvm.workload.importer.recurrent`), some resizes are sums
+(`dgtl.tvm.workload.importer.resize`), and sequences are taken apart
+(`dgtl.tvm.workload.importer.sequences`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import recurrent, resize, resize_axes
+from dgtl.tvm.workload.importer import recurrent, resize, resize_axes, sequences
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
 
@@ -73,7 +74,7 @@ def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
-    written = resize.written_out(_padded(recurrent.unrolled(model)))
+    written = resize.written_out(_padded(recurrent.unrolled(sequences.taken_apart(model))))
     functions = {
         (node.domain, node.op_type)
         for node in written.graph.node
@@ -149,7 +150,7 @@ def known(node: onnx.NodeProto) -> bool:
     """Whether TVM has an operator for a node."""
     domain = "" if node.domain in OWN else node.domain
     return (
-        node.op_type in converter_map()
+        node.op_type in converter_map().keys() - sequences.OPERATORS
         and domain in DOMAINS.get(node.op_type, ("",))
         and not _incomplete(node)
     )
@@ -171,8 +172,6 @@ def _incomplete(node: onnx.NodeProto) -> bool:
             return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
         case "RoiAlign":
             return attributes.get("mode", b"avg") != b"avg"
-        case "SplitToSequence":
-            return attributes.get("keepdims", 1) == 0
     return False
 
 
