@@ -17,6 +17,9 @@ import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend as tvm_onnx
 
+from dgtl.tvm.workload.importer import elements, pools
+from dgtl.tvm.workload.importer.elements import extents
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,11 +59,11 @@ class Conv(tvm_onnx.Conv):
     def _impl_v11(cls, bb, inputs, attr, params):
         mode = attr.get("auto_pad", b"NOTSET")
         if mode in (b"SAME_UPPER", b"SAME_LOWER"):
-            kernel = _extents(inputs[1])[2:]
+            kernel = extents(inputs[1])[2:]
             total = [
                 max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
                 for n, k, s, d in zip(
-                    _extents(inputs[0])[2:],
+                    extents(inputs[0])[2:],
                     kernel,
                     attr.get("strides", [1] * len(kernel)),
                     attr.get("dilations", [1] * len(kernel)),
@@ -77,7 +80,7 @@ class ConvInteger(tvm_onnx.OnnxOpConverter):
 
     @classmethod
     def _impl_v10(cls, bb, inputs, attr, params):
-        shapes = [], [-1, *[1] * (len(_extents(inputs[1])) - 1)]  # of zero points
+        shapes = [], [-1, *[1] * (len(extents(inputs[1])) - 1)]  # of zero points
         operands = []
         for values, zero, shape in zip(inputs[:2], (inputs[2], inputs[3]), shapes, strict=True):
             values = bb.normalize(relax.op.astype(values, "int32"))
@@ -100,7 +103,7 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         data, weight, bias = (*inputs, None)[:3]
         if not isinstance(weight, tvm.ir.GenericConst):
             return super()._impl_v1(bb, inputs, attr, params)
-        size = _extents(data)[2:]
+        size = extents(data)[2:]
         kernel = _dilated(weight.value.numpy(), attr.get("dilations", [1] * len(size)))
         groups, stride = int(attr.get("group", 1)), attr.get("strides", [1] * len(size))
         more = attr.get("output_padding", [0] * len(size))
@@ -136,7 +139,7 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
     @staticmethod
     def _shuffled(bb, steps, groups, stride, outputs, begins, first):
         """From [N, groups * phases * channels, steps...] to [N, groups * channels, outputs...]."""
-        n, wide, *size = _extents(steps)
+        n, wide, *size = extents(steps)
         dims = len(size)
         channels = wide // groups // math.prod(stride)
         x = relax.op.reshape(steps, (n, groups, *stride, channels, *size))
@@ -182,8 +185,8 @@ class LRN(tvm_onnx.OnnxOpConverter):
     @classmethod
     def _impl_v1(cls, bb, inputs, attr, params):
         data, size = inputs[0], int(attr["size"])
-        dtype, channels = data.ty.dtype, _extents(data)[1]
-        rank = len(_extents(data))
+        dtype, channels = data.ty.dtype, extents(data)[1]
+        rank = len(extents(data))
         square = bb.normalize(relax.op.multiply(data, data))
         width = [0, 0, (size - 1) // 2, size // 2, *[0] * 2 * (rank - 2)]
         wide = bb.normalize(relax.op.nn.pad(square, width))
@@ -281,6 +284,8 @@ def _pairwise(converter: type) -> type:
 
 
 CONVERTERS = {
+    **elements.CONVERTERS,
+    **pools.CONVERTERS,
     "Clip": Clip,
     "Conv": Conv,
     "ConvInteger": ConvInteger,
@@ -292,11 +297,6 @@ CONVERTERS = {
     "Tile": Tile,
     **{name: _pairwise(getattr(tvm_onnx, name)) for name in ("Max", "Min", "Sum", "Mean")},
 }
-
-
-def _extents(x):
-    """Shape of a tensor: models come with all shapes known."""
-    return [int(n) for n in x.ty.shape]
 
 
 def _split_padding(total, larger_first):

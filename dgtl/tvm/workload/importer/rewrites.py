@@ -162,14 +162,10 @@ def _incomplete(node: onnx.NodeProto) -> bool:
     match node.op_type:
         case "LayerNormalization":
             return any(node.output[1:])  # mean and deviation without the axes that were reduced
-        case "Dropout":
-            return any(node.output[1:])
         case "RMSNormalization":
             return attributes.get("axis", -1) != -1
         case "Resize":
             return resize_axes.of_parts(attributes)
-        case "IsInf":
-            return not all(attributes.get(f"detect_{s}", 1) for s in ("positive", "negative"))
         case "RoiAlign":
             return attributes.get("mode", b"avg") != b"avg"
     return False

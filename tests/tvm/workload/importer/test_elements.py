@@ -1,0 +1,118 @@
+"""What operators on single elements compute, of all settings and types, as TVM builds them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import tvm
+from onnx import TensorProto
+from tvm import relax
+from zoo.case import inputs
+from zoo.graph import Graph
+
+from dgtl.device.values import differences
+from dgtl.tvm import hardware as machine
+from dgtl.tvm.workload.importer.graph import graph_inputs
+from dgtl.tvm.workload.importer.model import import_model
+from dgtl.tvm.workload.tasks import lower
+
+pytestmark = pytest.mark.slow
+
+TARGET = tvm.target.Target(machine.detect(1).target)
+
+
+def assert_as_onnx_runtime(graph: Graph, *outputs: str) -> None:
+    model = graph.model(*outputs)
+    values = inputs(model)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    network = import_model(model).model
+    built = relax.VirtualMachine(tvm.compile(lower(network, TARGET), TARGET), tvm.cpu())
+    fed = [tvm.runtime.tensor(values[v.name]) for v in graph_inputs(network)]
+    result = built["main"](*fed)
+    actual = [result] if hasattr(result, "numpy") else list(result)
+    for expected, tensor in zip(session.run(None, values), actual, strict=True):
+        found = tensor.numpy()
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+        assert max(differences(expected, found)) <= 1e-5
+
+
+def test_infinities_of_either_sign():
+    g = Graph()
+    x = g("Div", g("Round", g.input(4, 8)), 0.0)
+    signs = [(1, 1), (1, 0), (0, 1), (0, 0)]
+    assert_as_onnx_runtime(
+        g, *(g("IsInf", x, detect_positive=p, detect_negative=n) for p, n in signs)
+    )
+
+
+def test_ones_on_any_diagonal_and_of_any_type():
+    g = Graph()
+    x = g.input(3, 5, dtype=np.int32)
+    assert_as_onnx_runtime(
+        g,
+        g("EyeLike", x),
+        g("EyeLike", x, dtype=TensorProto.FLOAT, k=1),
+        g("EyeLike", x, dtype=TensorProto.DOUBLE, k=-2),
+    )
+
+
+def test_one_hot_of_any_types_and_places_from_the_end_or_outside():
+    g = Graph()
+    places = g("Sub", g("Mul", g.input(2, 3, dtype=np.int64), [[1, 2, 9]]), [2])
+    values = g.input(2)
+    assert_as_onnx_runtime(
+        g,
+        g("OneHot", places, [5], [0.0, 1.0]),
+        g("OneHot", places, np.float32(4), [2, 7], axis=1),
+        g("OneHot", g("Cast", places, to=TensorProto.FLOAT), 3, values, axis=0),
+    )
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_the_greatest_and_least_truth(op):
+    g = Graph(20)
+    x = g.input(2, 3, 4, dtype=bool)
+    assert_as_onnx_runtime(g, g(op, x, [1]), g(op, x, keepdims=0), g(op, g("Not", x), [-1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("size", "settings"),
+    [
+        ((1, 2, 9, 8), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ((1, 2, 9, 8), {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [0, 1, 1, 0]}),
+        ((1, 2, 9, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+        ((1, 2, 9, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+        ((1, 2, 9, 8), {"kernel_shape": [2, 3], "dilations": [2, 2], "storage_order": 1}),
+        ((2, 3, 11), {"kernel_shape": [3], "strides": [2]}),
+        ((2, 1, 6, 5, 4), {"kernel_shape": [2] * 3, "storage_order": 1}),
+    ],
+)
+def test_places_of_what_is_greatest(size, settings):
+    g = Graph()
+    assert_as_onnx_runtime(g, *g("MaxPool", g.input(*size), outputs=2, **settings))
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        (None, {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ([1, 3, 8, 8], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ([1, 3, 9, 9], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        (None, {"kernel_shape": [3, 3], "strides": [3, 3], "pads": [1, 0, 0, 2]}),
+    ],
+)
+def test_what_was_greatest_is_put_back(shape, settings):
+    g = Graph()
+    y, places = g("MaxPool", g.input(1, 3, 8, 8), outputs=2, **settings)
+    given = [] if shape is None else [shape]
+    assert_as_onnx_runtime(g, g("MaxUnpool", y, places, *given, **settings))
+
+
+@pytest.mark.parametrize("opset", [7, 12, 13])
+def test_nothing_is_dropped_and_the_mask_says_so(opset):
+    g = Graph(opset)
+    y, mask = g("Dropout", g("Relu", g.input(2, 3)), outputs=2)
+    assert_as_onnx_runtime(g, g("Neg", y), mask)
