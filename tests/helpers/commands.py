@@ -17,10 +17,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from dgtl.results.run_folder import REPORT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.context import ForkServerProcess
 
 ROOT = Path(__file__).parents[2]
 RUN = ROOT / "run.py"
@@ -29,8 +34,6 @@ PROCESSES = multiprocessing.get_context("forkserver")
 """Forked from one that has imported TVM and all else of a run."""
 # The default method brings XGBoost and scikit-learn, which take as long to import as TVM.
 PROCESSES.set_forkserver_preload(["dgtl.run.live", "dgtl.methods.dgp"])
-# Its socket is here, and not in a test's TMPDIR, whose name may be too long for one.
-multiprocessing.util.get_temp_dir()
 
 
 def here(
@@ -88,11 +91,25 @@ def run(arguments: list[str], folder: Path, said: Path) -> subprocess.CompletedP
         said: a folder of its own for what it prints.
     """
     said.mkdir()
-    process = PROCESSES.Process(target=_begin, args=(arguments, folder, said, dict(os.environ)))
-    process.start()
+    process = forked(_begin, arguments, folder, said, dict(os.environ))
     process.join()
     out, err = ((said / name).read_text() for name in ("1", "2"))
     return subprocess.CompletedProcess(arguments, process.exitcode or 0, out, err)
+
+
+def forked(target: Callable, *arguments: object, daemon: bool = False) -> ForkServerProcess:
+    """A started process that calls a function.
+
+    The socket to it is in a folder of this process that a test's TMPDIR, whose name may be too long
+    for one, has no part in.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TMPDIR", raising=False)
+        patch.setattr("tempfile.tempdir", None)
+        multiprocessing.util.get_temp_dir()
+    process = PROCESSES.Process(target=target, args=arguments, daemon=daemon)
+    process.start()
+    return process
 
 
 def _begin(arguments: list[str], folder: Path, said: Path, environment: dict[str, str]) -> None:

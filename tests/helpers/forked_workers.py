@@ -14,7 +14,7 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from commands import PROCESSES
+from commands import forked
 from tvm.exec import popen_worker
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ class _Forked:
     def __init__(self, command: list[str], *, pass_fds: tuple[int, int], **_: object) -> None:
         ends = [multiprocessing.connection.Connection(os.dup(end)) for end in pass_fds]
         with _ONE_AT_A_TIME:
-            self._process = PROCESSES.Process(
-                target=_work, args=(*ends, dict(os.environ)), daemon=True
-            )
-            self._process.start()
+            self._process = forked(_work, *ends, dict(os.environ), daemon=True)
         for end in ends:
             end.close()
         self.pid = self._process.pid
