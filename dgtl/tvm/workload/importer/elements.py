@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 import tvm
-from tvm import relax, topi
+from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend as tvm_onnx
 
 
@@ -33,7 +33,7 @@ class EyeLike(tvm_onnx.OnnxOpConverter):
     @classmethod
     def _impl_v9(cls, bb, inputs, attr, params):
         dtype = tvm_onnx.get_type(attr["dtype"]) if "dtype" in attr else dtype_of(inputs[0])
-        return relax.const(np.eye(*extents(inputs[0]), k=attr.get("k", 0), dtype=dtype))
+        return relax.const(np.eye(*extents(inputs[0]), k=attr.get("k", 0)), dtype)
 
 
 class OneHot(tvm_onnx.OnnxOpConverter):
@@ -58,45 +58,6 @@ class OneHot(tvm_onnx.OnnxOpConverter):
         return relax.op.where(hot, on, off)
 
 
-class BitCast(tvm_onnx.OnnxOpConverter):
-    """The same bits as values of another type of the same size; TVM has none."""
-
-    @classmethod
-    def _impl_v26(cls, bb, inputs, attr, params):
-        return bb.emit_te(topi.reinterpret, inputs[0], tvm_onnx.get_type(attr["to"]))
-
-
-class CumProd(tvm_onnx.OnnxOpConverter):
-    """By the operator of Relax; TVM has none."""
-
-    @classmethod
-    def _impl_v26(cls, bb, inputs, attr, params):
-        x, axis = inputs[0], tvm_onnx.get_constant(inputs[1], params)
-        if not isinstance(axis, tvm.ir.GenericConst):
-            raise ValueError("an axis that is not constant")
-        axis = int(axis.value.numpy().item()) % len(extents(x))
-        if attr.get("reverse", 0):
-            x = bb.normalize(relax.op.flip(x, axis))
-        x = bb.normalize(relax.op.cumprod(x, axis, exclusive=bool(attr.get("exclusive", 0))))
-        return relax.op.flip(x, axis) if attr.get("reverse", 0) else x
-
-
-class Dropout(tvm_onnx.Dropout):
-    """With its mask, of which nothing is dropped where a network is not trained."""
-
-    @classmethod
-    def _impl_v1(cls, bb, inputs, attr, params):
-        return cls._kept(bb, inputs[0])
-
-    @classmethod
-    def _impl_v12(cls, bb, inputs, attr, params):
-        return cls._kept(bb, inputs[0])
-
-    @staticmethod
-    def _kept(bb, x):
-        return relax.Tuple([x, bb.normalize(relax.op.ones(extents(x), "bool"))])
-
-
 def of_truths(converter: type) -> type:
     """A reduction that takes truth values too, as whole numbers."""
 
@@ -113,9 +74,6 @@ def of_truths(converter: type) -> type:
 
 
 CONVERTERS = {
-    "BitCast": BitCast,
-    "CumProd": CumProd,
-    "Dropout": Dropout,
     "EyeLike": EyeLike,
     "IsInf": IsInf,
     "OneHot": OneHot,

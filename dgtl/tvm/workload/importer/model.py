@@ -79,7 +79,7 @@ def import_model(
     if values is not None:
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
     original, remarks = fix_shapes(model, shapes)
-    plain = resize_axes.of_all_axes(_newer(original, remarks))
+    plain = resize_axes.of_all_axes(rewrites.without_dropout(_newer(original, remarks)))
     simple = _simplified(plain, remarks)
     written = rewrites.decomposed(simple)
     if written is not simple:

@@ -72,6 +72,35 @@ def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
     return with_nodes(model, nodes, weights)
 
 
+def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model that is not trained: nothing is dropped, and masks are true everywhere.
+
+    onnxslim takes these nodes out whatever they say, and forgets their masks.
+
+    Raises:
+        ValueError: some drop values even so.
+    """
+    constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    nodes, training = [], 0
+    for node in model.graph.node:
+        if node.op_type != "Dropout" or node.domain not in OWN:
+            nodes.append(node)
+            continue
+        _, ratio, mode, *_ = (*node.input, "", "")
+        dropping = constants.get(ratio, np.array(True)).any()
+        training += bool(dropping and constants.get(mode, np.array(False)).any())
+        kept, mask = (*node.output, "")[:2]
+        nodes.append(helper.make_node("Identity", node.input[:1], [kept], node.name))
+        if mask:
+            shape, true = f"{mask}_shape", numpy_helper.from_array(np.array([True]))
+            nodes.append(helper.make_node("Shape", node.input[:1], [shape], shape))
+            nodes.append(helper.make_node("ConstantOfShape", [shape], [mask], mask, value=true))
+    if training:
+        times = f"{training}{' times' if training > 1 else ''}"
+        raise ValueError(f"a network in training cannot be tuned: Dropout ({times}) drops values")
+    return with_nodes(model, nodes)
+
+
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
     written = resize.written_out(_padded(recurrent.unrolled(sequences.taken_apart(model))))
