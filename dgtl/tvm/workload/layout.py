@@ -146,8 +146,10 @@ RESHAPES = ("relax.reshape", "relax.expand_dims", "relax.squeeze")
 
 
 def transposed(constant: tvm.ir.GenericConst, order: Axes) -> tvm.ir.GenericConst:
-    return relax.const(np.ascontiguousarray(constant.value.numpy().transpose(order)))
+    value = constant.value.numpy()
+    return relax.const(np.ascontiguousarray(value.transpose(order)), value.dtype)
 
 
 def reshaped(constant: tvm.ir.GenericConst, shape: tuple[int, ...]) -> tvm.ir.GenericConst:
-    return relax.const(constant.value.numpy().reshape(shape))
+    value = constant.value.numpy()
+    return relax.const(value.reshape(shape), value.dtype)

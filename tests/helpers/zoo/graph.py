@@ -86,7 +86,11 @@ class Graph:
             opset_imports=[helper.make_opsetid("", self.opset)],
         )
         # Of some operators (GroupNormalization) ONNX infers nothing; they keep the shape.
-        known = all(types[o].tensor_type.HasField("shape") for o in node.output if o in types)
+        known = all(
+            types[o].tensor_type.HasField("shape") or types[o].HasField("sequence_type")
+            for o in node.output
+            if o in types
+        )
         return types if types and known else {node.output[0]: self._types[given[0]]}
 
     def conv(

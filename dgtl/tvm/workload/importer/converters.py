@@ -127,7 +127,7 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         phases = _phases(kernel, groups, stride, taps)
         conv = (relax.op.nn.conv1d, relax.op.nn.conv2d, relax.op.nn.conv3d)[len(size) - 1]
         steps = bb.normalize(
-            conv(data, relax.const(phases), padding=[*before, *after], groups=groups)
+            conv(data, relax.const(phases, phases.dtype), padding=[*before, *after], groups=groups)
         )
         if bias is not None:
             each = bb.normalize(relax.op.reshape(bias, (1, groups, 1, -1)))

@@ -6,11 +6,15 @@ Of these TVM 0.27 refuses some settings, or some types of values.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tvm
 from tvm import relax
 from tvm.relax.frontend.onnx import onnx_frontend as tvm_onnx
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class IsInf(tvm_onnx.OnnxOpConverter):
@@ -58,26 +62,68 @@ class OneHot(tvm_onnx.OnnxOpConverter):
         return relax.op.where(hot, on, off)
 
 
-def of_truths(converter: type) -> type:
-    """A reduction that takes truth values too, as whole numbers."""
+def around(converter: type, before: Callable[..., Any], after: Callable[..., Any]) -> type:
+    """A converter that does something more, in all its versions.
 
-    class OfTruths(converter):
-        @classmethod
-        def _impl_v18(cls, bb, inputs, attr, params):
-            if dtype_of(inputs[0]) != "bool":
-                return super()._impl_v18(bb, inputs, attr, params)
-            inputs[0] = bb.normalize(relax.op.astype(inputs[0], "uint8"))
-            reduced = super()._impl_v18(bb, inputs, attr, params)
-            return relax.op.astype(bb.normalize(reduced), "bool")
+    Args:
+        converter: of an operator.
+        before: of its first input, what is taken instead.
+        after: of its result, its first input and its attributes, the result.
+    """
 
-    return OfTruths
+    def version(impl):
+        def more(cls, bb, inputs, attr, params):
+            x = inputs[0]
+            operands = tvm_onnx.onnx_input([bb.normalize(before(x)), *inputs[1:]])
+            given = dict(attr)  # they change theirs
+            return after(bb.normalize(impl(bb, operands, attr, params)), x, given)
 
+        return classmethod(more)
+
+    versions = {
+        name: version(getattr(converter, name))
+        for name in dir(converter)
+        if name.startswith("_impl_v")
+    }
+    return type(converter.__name__, (converter,), versions)
+
+
+def _by_way_of(name: str, types: dict[str, str]) -> type:
+    """An operator that computes some types of values as others, which TVM has of it."""
+
+    def before(x):
+        dtype = dtype_of(x)
+        return relax.op.astype(x, types[dtype]) if dtype in types else x
+
+    def after(result, x, attr):
+        dtype = dtype_of(x)
+        return relax.op.astype(result, dtype) if dtype in types else result
+
+    return around(getattr(tvm_onnx, name), before, after)
+
+
+def _within(name: str) -> type:
+    """A place that is in the tensor: TVM has one before it where all values are the type's end."""
+
+    def after(place, x, attr):
+        return relax.op.clip(place, 0, extents(x)[attr.get("axis", 0)] - 1)
+
+    return around(getattr(tvm_onnx, name), lambda x: x, after)
+
+
+TRUTHS = {"bool": "uint8"}
+WHOLE = {"int32": "float64", "int64": "float64"}
 
 CONVERTERS = {
     "EyeLike": EyeLike,
     "IsInf": IsInf,
     "OneHot": OneHot,
-    **{name: of_truths(getattr(tvm_onnx, name)) for name in ("ReduceMax", "ReduceMin")},
+    **{name: _by_way_of(name, TRUTHS) for name in ("ReduceMax", "ReduceMin")},
+    **{
+        name: _by_way_of(name, WHOLE)
+        for name in ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+    },
+    **{name: _within(name) for name in ("ArgMax", "ArgMin")},
 }
 
 

@@ -115,7 +115,7 @@ class MaxUnpool(tvm_onnx.MaxUnpool):
             if not isinstance(wanted, tvm.ir.GenericConst):
                 raise ValueError("a shape that is not constant")
             shape = wanted.value.numpy().tolist()
-        zeros = relax.const(np.zeros(math.prod(shape), dtype_of(data)))
+        zeros = relax.const(np.zeros(math.prod(shape)), dtype_of(data))
         flat = (bb.normalize(relax.op.reshape(x, [-1])) for x in (places, data))
         full = bb.normalize(relax.op.scatter_elements(zeros, *flat, axis=0))
         return relax.op.reshape(full, shape)

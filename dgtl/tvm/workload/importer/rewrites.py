@@ -78,7 +78,7 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
     onnxslim takes these nodes out whatever they say, and forgets their masks.
 
     Raises:
-        ValueError: some drop values even so.
+        ValueError: some drop values even so, or may.
     """
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, training = [], 0
@@ -87,8 +87,8 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         _, ratio, mode, *_ = (*node.input, "", "")
-        dropping = constants.get(ratio, np.array(True)).any()
-        training += bool(dropping and constants.get(mode, np.array(False)).any())
+        trains = bool(mode) and constants.get(mode, np.array(True)).any()
+        training += bool(trains and constants.get(ratio, np.array(1)).any())
         kept, mask = (*node.output, "")[:2]
         nodes.append(helper.make_node("Identity", node.input[:1], [kept], node.name))
         if mask:

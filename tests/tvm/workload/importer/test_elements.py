@@ -123,4 +123,4 @@ def test_a_dropout_that_trains_is_refused():
     x = g.input(2, 3)
     import_model(g.model(g("Neg", g("Dropout", x, 0.0, True))))
     with pytest.raises(ValueError, match=r"Dropout \(2 times\)"):
-        import_model(g.model(g("Dropout", g("Dropout", x, 0.5, True), None, True)))
+        import_model(g.model(g("Dropout", g("Dropout", x, 0.5, True), None, g.input(dtype=bool))))
