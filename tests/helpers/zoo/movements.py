@@ -44,6 +44,18 @@ between(
     opset=18,
 )
 between("split_unequal", lambda g, x: g("Relu", g("Split", x, [3, 5], outputs=2, axis=1)[1]))
+
+
+@case("conv2d", "conv2d")
+def sequence(g):
+    """As exporters write torch.split of which some parts are put together."""
+    x = g.conv(g.input(1, 4, 12, 12))
+    parts = g("SplitToSequence", x, np.array(2), axis=1)
+    parts = g("SequenceInsert", g("SequenceErase", parts, np.array(0)), g("Relu", x))
+    y = g("ConcatFromSequence", parts, axis=1)
+    return g("Conv", y, g.normal(8, 14, 3, 3, scale=0.1), pads=[1] * 4)
+
+
 between("split_space", lambda g, x: g("Max", *g("Split", x, [6, 6], outputs=2, axis=2)))
 between("slice_channels", lambda g, x: g("Slice", x, [2], [7], [1]))
 between("slice_space", lambda g, x: g("Slice", x, [1, 2], [-1, BIG], [2, 3]))

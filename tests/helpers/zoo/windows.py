@@ -58,6 +58,16 @@ between(
     "max_pool_with_unread_indices",
     lambda g, x: g("MaxPool", x, outputs=2, kernel_shape=[2, 2], strides=[2, 2])[0],
 )
+
+
+def _unpooled(g, x):
+    """As SegNet has it."""
+    size = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    y, places = g("MaxPool", x, outputs=2, **size)
+    return g("MaxUnpool", g("Relu", y), places, **size)
+
+
+between("max_unpool", _unpooled, transposes=3)
 between("reduce_sum", lambda g, x: g("ReduceSum", x, [3], keepdims=1))
 between("reduce_mean_opset18", lambda g, x: g("ReduceMean", x, [2, 3], keepdims=1), opset=18)
 between(

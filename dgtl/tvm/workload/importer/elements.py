@@ -31,6 +31,17 @@ class IsInf(tvm_onnx.OnnxOpConverter):
         return compare(x, relax.const(-math.inf if negative else math.inf, dtype_of(x)))
 
 
+class Equal(tvm_onnx.Equal):
+    """Of truth values too."""
+
+    @classmethod
+    def _impl_v13(cls, bb, inputs, attr, params):
+        known = all(isinstance(x, tvm.ir.GenericConst | relax.ShapeExpr) for x in inputs)
+        if known or dtype_of(inputs[0]) != "bool":
+            return super()._impl_v13(bb, inputs, attr, params)
+        return relax.op.logical_not(bb.normalize(relax.op.logical_xor(*inputs)))
+
+
 class EyeLike(tvm_onnx.OnnxOpConverter):
     """As a constant, of any type."""
 
@@ -115,6 +126,7 @@ TRUTHS = {"bool": "uint8"}
 WHOLE = {"int32": "float64", "int64": "float64"}
 
 CONVERTERS = {
+    "Equal": Equal,
     "EyeLike": EyeLike,
     "IsInf": IsInf,
     "OneHot": OneHot,

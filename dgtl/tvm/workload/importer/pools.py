@@ -1,6 +1,8 @@
-"""Converters of pools: their padding as ONNX Runtime has it, and the places of what is greatest.
+"""Converters of pools, of windows and of regions.
 
-TVM 0.27 pads half a step less below an even length, and has windows that start after the end.
+TVM 0.27 pads pools otherwise than ONNX Runtime (half a step less below an even length, windows
+that start after the end), knows no places of what is greatest, and moves regions before their
+scale.
 """
 
 from __future__ import annotations
@@ -121,4 +123,21 @@ class MaxUnpool(tvm_onnx.MaxUnpool):
         return relax.op.reshape(full, shape)
 
 
-CONVERTERS = {"AveragePool": AveragePool, "MaxPool": MaxPool, "MaxUnpool": MaxUnpool}
+class RoiAlign(tvm_onnx.RoiAlign):
+    """With its regions moved by half an element after they are scaled; TVM does it before."""
+
+    @classmethod
+    def _impl(cls, bb, inputs, attr, params, default_mode):
+        data, regions, images = inputs
+        if attr.get("coordinate_transformation_mode", default_mode) == b"half_pixel":
+            less = relax.const(0.5 - 0.5 / attr.get("spatial_scale", 1.0), dtype_of(regions))
+            regions = bb.normalize(relax.op.add(regions, less))
+        return super()._impl(bb, [data, regions, images], attr, params, default_mode)
+
+
+CONVERTERS = {
+    "AveragePool": AveragePool,
+    "MaxPool": MaxPool,
+    "MaxUnpool": MaxUnpool,
+    "RoiAlign": RoiAlign,
+}

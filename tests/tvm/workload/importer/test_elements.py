@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
 
 TARGET = tvm.target.Target(machine.detect(1).target)
 
+SAME = ("SAME_UPPER", "SAME_LOWER")
+
 
 def assert_as_onnx_runtime(graph: Graph, *outputs: str) -> None:
     model = graph.model(*outputs)
@@ -76,6 +78,55 @@ def test_the_greatest_and_least_truth(op):
     g = Graph(20)
     x = g.input(2, 3, 4, dtype=bool)
     assert_as_onnx_runtime(g, g(op, x, [1]), g(op, x, keepdims=0), g(op, g("Not", x), [-1, 0]))
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp"])
+def test_a_reduction_of_whole_numbers_is_one(op):
+    g = Graph(20)
+    x = g("Add", g("Mul", g.input(2, 3, 4, dtype=np.int32), np.int32(5)), np.int32(1))
+    assert_as_onnx_runtime(g, g(op, x, [1]), g(op, g("Cast", x, to=TensorProto.INT64), keepdims=0))
+
+
+@pytest.mark.parametrize(("op", "end"), [("ArgMax", -np.inf), ("ArgMin", np.inf)])
+def test_the_place_of_the_greatest_is_within_where_nothing_is_greater(op, end):
+    g = Graph()
+    x = g("Add", g.input(2, 3, 4), np.full((2, 3, 4), end))
+    outputs = [g(op, x, axis=-1), g(op, x, axis=1, select_last_index=1, keepdims=0)]
+    assert_as_onnx_runtime(g, *outputs)
+
+
+def test_truths_are_compared():
+    g = Graph()
+    x, y = g.input(3, 4, dtype=bool), g.input(4, dtype=bool)
+    assert_as_onnx_runtime(g, g("Equal", x, y), g("Equal", x, np.array(False)))
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"auto_pad": mode, "kernel_shape": [k, 2]} for mode in SAME for k in (2, 3)),
+        {"ceil_mode": 1, "kernel_shape": [3, 3], "pads": [1, 1, 1, 1]},
+        {"ceil_mode": 1, "kernel_shape": [2, 3]},
+    ],
+)
+@pytest.mark.parametrize("more", [0, 1])
+def test_padding_of_pools(op, settings, more):
+    counted = {"count_include_pad": more} if op == "AveragePool" else {}
+    g = Graph(22)
+    x = g.input(1, 2, 7 + more, 8 + more)
+    assert_as_onnx_runtime(g, g(op, x, strides=[2, 2], **settings, **counted))
+
+
+@pytest.mark.parametrize("mode", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize("samples", [0, 2])
+def test_regions_are_scaled_before_they_are_moved(mode, samples):
+    g = Graph()
+    regions = np.float32([[1, 1, 12, 15], [0, 4, 20, 19]])
+    size = {"output_height": 3, "output_width": 2, "spatial_scale": 0.5, "sampling_ratio": samples}
+    x = g.input(1, 3, 12, 12)
+    y = g("RoiAlign", x, regions, [0, 0], coordinate_transformation_mode=mode, **size)
+    assert_as_onnx_runtime(g, y)
 
 
 @pytest.mark.parametrize(
