@@ -56,7 +56,8 @@ class OneHot(tvm_onnx.OnnxOpConverter):
 
     @classmethod
     def _impl_v9(cls, bb, inputs, attr, params):
-        places, depth, values = inputs[0], *(tvm_onnx.get_constant(x, params) for x in inputs[1:])
+        places = inputs[0]
+        depth, values = (tvm_onnx.get_constant(x, params) for x in inputs[1:])
         if not isinstance(depth, tvm.ir.GenericConst):
             raise ValueError("a depth that is not constant")
         depth, rank = int(depth.value.numpy().item()), len(extents(places))

@@ -106,7 +106,7 @@ class _Writer:
         elif i == SCALES:
             default = self._constant(np.ones(rank, np.float32), f"{stem}_default")
         else:
-            ends = np.repeat(np.float32([0, 1]), rank)
+            ends = np.repeat(np.array([0, 1], np.float32), rank)
             default = self._constant(ends, f"{stem}_default")
         places = np.arange(copies * rank).reshape(copies, rank)
         said = np.arange(copies * len(axes)).reshape(copies, -1)

@@ -86,10 +86,10 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
         if node.op_type != "Dropout" or node.domain not in OWN:
             nodes.append(node)
             continue
-        _, ratio, mode, *_ = (*node.input, "", "")
+        ratio, mode = [*node.input[1:], "", ""][:2]
         trains = bool(mode) and constants.get(mode, np.array(True)).any()
         training += bool(trains and constants.get(ratio, np.array(1)).any())
-        kept, mask = (*node.output, "")[:2]
+        kept, mask = [*node.output, ""][:2]
         nodes.append(helper.make_node("Identity", node.input[:1], [kept], node.name))
         if mask:
             shape, true = f"{mask}_shape", numpy_helper.from_array(np.array([True]))
