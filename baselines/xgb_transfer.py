@@ -34,7 +34,7 @@ class XGBTransfer(Transfer):
 
     Args:
         target_weight: weight of a target trial; a source trial weighs 1.
-        trees: the cost model; as those below the deep GP of `model=dgp`.
+        trees: the cost model.
     """
 
     target_weight: float = 8.0

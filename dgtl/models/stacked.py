@@ -57,7 +57,7 @@ class StackConfig:
         residual: how the residual GP is learned.
     """
 
-    trees: XGBConfig = field(default_factory=XGBConfig)
+    trees: XGBConfig = field(default_factory=lambda: XGBConfig(trees=100, rate=0.2))
     folds: int = 5
     dgp_weight: float = 0.5
     residual: ResidualGPConfig = field(default_factory=ResidualGPConfig)

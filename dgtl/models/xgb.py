@@ -62,8 +62,9 @@ class XGBConfig:
 
     @property
     def threads(self) -> int:
-        """`nthread`, or as many as OpenMP may use."""
-        return self.nthread or int(os.environ.get("OMP_NUM_THREADS", 0)) or available_cores()
+        """`nthread`, or as many as OpenMP may use: of a list by levels, its first."""
+        openmp = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        return self.nthread or int(openmp if openmp.isdecimal() else 0) or available_cores()
 
 
 class XGBModel:

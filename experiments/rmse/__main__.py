@@ -35,6 +35,7 @@ from dgtl.features.loop_nest import FEATURES_SCHEMA, FeatureMap
 from dgtl.models.base import SCHEMA
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.stacked import StackConfig
+from dgtl.models.xgb import XGBConfig
 from dgtl.results.model_hash import model_hash
 from dgtl.tables.read import read_tables
 from experiments.rmse import report as rmse_report
@@ -95,7 +96,7 @@ def predict(
 def fingerprint(fold: Fold, settings: dict[str, int]) -> str:
     """Equal where the same is learned from and the same predicted."""
     counts = [[(s.task.key, len(s.trials)) for s in part] for part in (fold.sources, fold.targets)]
-    models = [dataclasses.asdict(part) for part in (DGPConfig(), StackConfig())]
+    models = [dataclasses.asdict(part) for part in (DGPConfig(), StackConfig(), XGBConfig())]
     text = json.dumps([FEATURES_SCHEMA, SCHEMA, models, counts, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

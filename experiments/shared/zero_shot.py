@@ -21,7 +21,7 @@ from dgtl.features.dataset import layers_of, source_data
 from dgtl.models.base import Prediction, check_features
 from dgtl.models.deep_gp.model import DeepGP, DGPConfig
 from dgtl.models.stacked import StackConfig, StackedDGP
-from dgtl.models.xgb import XGBModel
+from dgtl.models.xgb import XGBConfig, XGBModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +111,7 @@ class Learned:
         products, squares = [], []
         for number in np.unique(fold):
             known, held = fold != number, fold == number
-            trees = XGBModel(StackConfig().trees)
+            trees = XGBModel(XGBConfig())
             trees.fit(self._features[known], self._gflops[known], seed=self._seed)
             median, actual = np.exp2(trees.predict_mean(self._features[held])), self._gflops[held]
             for layer in np.unique(self._layer[held]):
@@ -134,7 +134,7 @@ class Learned:
         if model == "gp_exact":
             return ExactGP(*data, seed)
         if model == "xgb":
-            trees = XGBModel(StackConfig().trees)
+            trees = XGBModel(XGBConfig())
             trees.fit(*data, seed=seed)
             return trees
         if model == "dgp":

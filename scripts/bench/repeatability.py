@@ -5,8 +5,9 @@
 
 Good schedules of a few layers are measured as batches, over and over, by turns with
 `throttle_wait_s` 0 and its default. Prints, per layer and patience, the root mean square of log2 of
-a measurement over the schedule's fastest timings, the share of measurements more than 1.5 times
-those, and the seconds a batch took. Ends with one line of JSON.
+a measurement over the schedule's fastest timings, its standard deviation among measurements of one
+schedule, the share of measurements more than 1.5 times the fastest timings, and the seconds a batch
+took. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -60,12 +61,14 @@ def main() -> None:
             times, seconds = _repeat(measurers, task, [t.config for t in ranked], args.batches)
             fastest = np.sort(np.moveaxis(times, 2, 0).reshape(len(ranked), -1), axis=1)
             error = np.log2(np.median(times, axis=3) / fastest[:, :FASTEST].mean(axis=1))
+            spread = np.sqrt(error.var(axis=1).mean(axis=1))
             for index, waits in enumerate(patience):
                 lines.append(
                     {
                         "task": task.key,
                         "throttle_wait_s": waits,
                         "rms_log2": round(float(np.sqrt((error[index] ** 2).mean())), 3),
+                        "sd_log2": round(float(spread[index]), 3),
                         "above_1.5": round(float((error[index] > math.log2(1.5)).mean()), 3),
                         "batch_s": round(float(seconds[index].mean()), 2),
                     }

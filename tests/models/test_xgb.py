@@ -146,9 +146,13 @@ def test_impossible_error_folds_are_refused(folds: int) -> None:
 
 
 def test_threads_left_open_are_those_of_openmp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert XGBConfig(nthread=0).threads == 3
+    for said in ("3", "3,2", " 3 "):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        assert XGBConfig(nthread=0).threads == 3
     assert XGBConfig(nthread=2).threads == 2
+    for unsaid in ("", "many"):
+        monkeypatch.setenv("OMP_NUM_THREADS", unsaid)
+        assert XGBConfig(nthread=0).threads == available_cores()
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert XGBConfig(nthread=0).threads == available_cores()
 

@@ -3,11 +3,14 @@
 On a shared host two virtual cores may be given one physical one: for seconds on end every kernel
 takes twice as long, a whole batch of candidates at a time, so that no statistics of their own
 timings tell. The same piece of work, over and over, tells. After a nap the host often places the
-cores anew.
+cores anew. Where it does not, or where the speed wavers all the time, naps would take most of a
+search. So full speed is what a quarter of the looks of late have seen; and each nap ends with a
+look, so that a speed that stays is soon full speed.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 import os
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SLOWED = 1.25
-"""Slower than its fastest run by this much, the work was disturbed: clocks vary by less."""
+"""Slower than at full speed by this much, the work was disturbed: clocks vary by less."""
+USUAL, LOOKS = 0.25, 200
+"""Full speed is this quantile of the times of so many looks of late."""
 NAP_S = 0.1
 """Shorter ones did not make the host think again: docs/decisions/0010-wait-for-full-speed.md."""
 FIRST_LOOKS = 5
@@ -47,7 +52,7 @@ class Pace:
     ):
         self._work, self._clock, self._sleep = work, clock, sleep
         self._naps = math.ceil(throttle_wait_s / NAP_S)
-        self._fastest_s = math.inf
+        self._looks: collections.deque[float] = collections.deque(maxlen=LOOKS)
         for look in range(FIRST_LOOKS if self._naps else 0):
             if look:
                 sleep(NAP_S)
@@ -62,8 +67,8 @@ class Pace:
             begin = self._clock()
             self._work()
             seconds.append(self._clock() - begin)
-        self._fastest_s = min(self._fastest_s, *seconds)
-        return min(seconds) <= SLOWED * self._fastest_s
+        self._looks.append(min(seconds))
+        return self._looks[-1] <= SLOWED * float(np.quantile(self._looks, USUAL))
 
     def wait(self) -> bool:
         """Naps until it runs at full speed; false if that took too long."""

@@ -12,7 +12,7 @@ from tvm.ir.prim import expr as prim
 from dgtl.core.records import Access, Axis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 REDUCTION = 2
 """`iter_type` of a loop that is summed over."""
@@ -84,7 +84,7 @@ def operands(block: tvm.s_tir.SBlock) -> tuple[TensorLoad, TensorLoad] | None:
     product = _uncast(value.b if isinstance(value.a, TensorLoad) else value.a)
     if not isinstance(product, prim.Mul):
         return None
-    left, right = _loads(product.a), _loads(product.b)
+    left, right = loads(product.a), loads(product.b)
     return (left[0], right[0]) if len(left) == len(right) == 1 else None
 
 
@@ -92,15 +92,27 @@ def _uncast(expr: tvm.ir.Expr) -> tvm.ir.Expr:
     return _uncast(expr.value) if isinstance(expr, prim.Cast) else expr
 
 
-def _loads(expr: tvm.ir.Expr) -> list[TensorLoad]:
-    """Every load in an expression."""
+def loads(expr: tvm.ir.Expr) -> list[TensorLoad]:
+    """Every load in an expression that is in no other's index."""
     if isinstance(expr, TensorLoad):
         return [expr]
+    return [load for part in _parts(expr) for load in loads(part)]
+
+
+def walked(expr: tvm.ir.Expr) -> Iterator[tvm.ir.Expr]:
+    """An expression and all that it is made of, indices of loads included."""
+    yield expr
+    for part in (*_parts(expr), *getattr(expr, "indices", ())):
+        yield from walked(part)
+
+
+def _parts(expr: tvm.ir.Expr) -> list[tvm.ir.Expr]:
+    """What an expression combines."""
     parts = [
         getattr(expr, name) for name in ("a", "b", "value", "condition") if hasattr(expr, name)
     ]
     parts += list(getattr(expr, "args", ()))
-    return [load for part in parts if isinstance(part, tvm.ir.Expr) for load in _loads(part)]
+    return [part for part in parts if isinstance(part, tvm.ir.Expr)]
 
 
 def slopes(index: tvm.ir.Expr, loops: Sequence[tvm.tirx.IterVar]) -> tuple[int, ...]:
@@ -113,12 +125,12 @@ def slopes(index: tvm.ir.Expr, loops: Sequence[tvm.tirx.IterVar]) -> tuple[int, 
         ValueError: an index that depends on more than the loops.
     """
     start = {loop.var: 0 for loop in loops}
-    origin = _value(index, start)
+    origin = value(index, start)
     found = []
     for loop in loops:
         last = int(loop.dom.extent) - 1
         # A loop of one element does not move, but the index says by how much it would.
-        moved = _value(index, {**start, loop.var: max(last, 1)}) - origin
+        moved = value(index, {**start, loop.var: max(last, 1)}) - origin
         mean = moved / max(last, 1)
         sign = (moved > 0) - (moved < 0)
         found.append(round(mean) or sign)
@@ -136,14 +148,14 @@ _INFIX: dict[type, Callable[[int, int], int]] = {
 }
 
 
-def _value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, int]) -> int:
+def value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, int]) -> int:
     """Value of an integer expression."""
     if isinstance(expr, prim.IntImm):
         return int(expr.value)
     if isinstance(expr, prim.Cast):
-        return _value(expr.value, values)
+        return value(expr.value, values)
     if (function := _INFIX.get(type(expr))) is not None:
-        return function(_value(expr.a, values), _value(expr.b, values))
+        return function(value(expr.a, values), value(expr.b, values))
     if expr in values:
         return values[expr]
     raise ValueError(f"index {expr} depends on more than the loops")

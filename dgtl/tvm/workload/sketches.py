@@ -22,7 +22,7 @@ from tvm.s_tir.schedule import Trace
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
 from dgtl.core.knob import Knob
 from dgtl.core.space import DesignSpace
-from dgtl.tvm.workload import winograd
+from dgtl.tvm.workload import passes, winograd
 from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
 from dgtl.tvm.workload.traces import TraceText
 
@@ -274,8 +274,9 @@ class ScheduleSpace:
 
 def default_schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule:
     """A sensible schedule on a CPU without tuning, for functions that are not worth it."""
-    if (own := winograd.schedule(mod, target)) is not None:
-        return own
+    for schedule in (winograd.schedule, passes.schedule):
+        if (own := schedule(mod, target)) is not None:
+            return own
     try:
         return ScheduleSpace(mod, target).default()
     except Exception:  # whatever TVM's rules cannot do with it; here the function is taken as it is
