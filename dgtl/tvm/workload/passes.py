@@ -106,7 +106,7 @@ def _in_order(block: tvm.s_tir.SBlock, axis: int, part: int, inner: int) -> bool
     if extent > LONGEST:
         return False
     origin = dict.fromkeys((v.var for v in block.iter_vars), 0)
-    for load in loads(block.body.value):
+    for load in loads(_stored(block)):
         moved, step = np.zeros(extent, np.int64), 1
         for index, size in zip(reversed(load.indices), reversed(load.source.shape), strict=True):
             with contextlib.suppress(ValueError):  # an index that is read or computed itself
@@ -116,6 +116,17 @@ def _in_order(block: tvm.s_tir.SBlock, axis: int, part: int, inner: int) -> bool
         if steps.size and (np.abs(steps).max() > SHORT or (steps != steps[:, :1]).any()):
             return False
     return True
+
+
+def _stored(block: tvm.s_tir.SBlock) -> tvm.ir.Expr:
+    """What a block computes for each element.
+
+    Raises:
+        ValueError: it is loops written by hand, as a scatter is.
+    """
+    if not hasattr(block.body, "value"):
+        raise ValueError("not one expression for each element")
+    return block.body.value
 
 
 def _splits(block: tvm.s_tir.SBlock) -> tuple[int, int]:
@@ -128,13 +139,13 @@ def _splits(block: tvm.s_tir.SBlock) -> tuple[int, int]:
     moduli: set[int] = set()
     bounds: set[int] = set()
 
-    for node in walked(block.body.value):
+    for node in walked(_stored(block)):
         if isinstance(node, prim.FloorMod | prim.FloorDiv) and isinstance(node.b, prim.IntImm):
             if any(part.same_as(last.var) for part in walked(node.a)):
                 moduli.add(int(node.b.value))
         elif isinstance(node, prim.LT | prim.LE | prim.GT | prim.GE):
-            ends = (node.a, node.b)
-            bounds.update(int(end.value) for end in ends if isinstance(end, prim.IntImm))
+            sides = (node.a, node.b)
+            bounds.update(int(side.value) for side in sides if isinstance(side, prim.IntImm))
     short = [n for n in moduli if 1 < n <= PARTS and extent % n == 0]
     inner = math.lcm(*short) if short and extent % math.lcm(*short) == 0 else 1
     inner = inner if inner <= SHORT else 1

@@ -80,6 +80,8 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ValueError: some drop values even so, or may.
     """
+    if all(node.op_type != "Dropout" for node in model.graph.node):
+        return model
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes, training = [], 0
     for node in model.graph.node:
