@@ -22,7 +22,7 @@ from dgtl.core.history import SHIPPED, History
 from dgtl.core.records import best_trial
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure.kernels import compiled
-from dgtl.tvm.workload import winograd
+from dgtl.tvm.workload import winograd, winograd_schedule
 from dgtl.tvm.workload.networks import Layer, conv, products
 from dgtl.tvm.workload.suites import SUITES
 from dgtl.tvm.workload.tasks import extract, lower
@@ -83,7 +83,7 @@ def compared(layer: Layer, history: dict) -> dict[str, float] | None:
 
 
 def _seconds(mod: tvm.ir.IRModule, target: tvm.target.Target) -> float:
-    schedule = winograd.schedule(mod, target)
+    schedule = winograd_schedule.schedule(mod, target)
     assert schedule is not None, "a function of a transformation"
     kernel = compiled(schedule.mod, target)["main"]
     rng = np.random.default_rng(0)

@@ -22,7 +22,7 @@ from tvm.s_tir.schedule import Trace
 from dgtl.core.gpu_limits import DeviceLimits, GPULimits
 from dgtl.core.knob import Knob
 from dgtl.core.space import DesignSpace
-from dgtl.tvm.workload import passes, winograd
+from dgtl.tvm.workload import passes, winograd_schedule
 from dgtl.tvm.workload.blocks import REDUCTION, loops_of, main_block
 from dgtl.tvm.workload.traces import TraceText
 
@@ -274,7 +274,7 @@ class ScheduleSpace:
 
 def default_schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule:
     """A sensible schedule on a CPU without tuning, for functions that are not worth it."""
-    for schedule in (winograd.schedule, passes.schedule):
+    for schedule in (winograd_schedule.schedule, passes.schedule):
         if (own := schedule(mod, target)) is not None:
             return own
     try:

@@ -4,8 +4,8 @@ Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR 2016: 
 into tiles of 6 x 6, which are transformed; at each of the 36 places of a tile, products with the
 weights of all channels sum up, which is a product of two matrices; these are transformed back into
 4 x 4 outputs a tile. So a convolution becomes three functions. The matrix products are one batched
-one, a layer that is tuned; the transformations have the schedules of `schedule`. Which convolutions
-gain: docs/decisions/0023-minimal-filtering.md.
+one, a layer that is tuned; the transformations have schedules of their own (`winograd_schedule`).
+Which convolutions gain: docs/decisions/0023-minimal-filtering.md.
 """
 
 from __future__ import annotations
@@ -17,14 +17,10 @@ import numpy as np
 import tvm
 from tvm import relax, te, tirx
 
-from dgtl.core.cpus import vector_registers
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
-    from tvm.s_tir import Schedule
-    from tvm.s_tir.schedule import SBlockRV
 
 M, SIDE = 4, 6
 """Outputs and inputs of a tile, along each side."""
@@ -136,63 +132,6 @@ def _sum(factors: Sequence[float], value: Callable[[int], tirx.PrimExpr]) -> tir
     for part in parts[1:]:
         total = total + part
     return total
-
-
-def schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule | None:
-    """The schedule of a function of `transform` or `inverse`; None of any other.
-
-    Tiles in parallel; of each so many channels at a time as vector registers hold, what is between
-    the two multiplications nearest to them.
-    """
-    sch = tvm.s_tir.Schedule(mod, debug_mask="none", error_render_level="none")
-    names = [sch.get(block).name_hint for block in sch.get_child_blocks(sch.get_sblock("root"))]
-    if TRANSFORM in names:
-        last, before = TRANSFORM, ["winograd_half", "winograd_tiles"]
-    elif INVERSE in names:
-        last, before = names[-1], [INVERSE, "winograd_half"]
-    else:
-        return None
-    for name in names:
-        if name not in (last, *before):
-            sch.compute_inline(sch.get_sblock(name))
-    channels = int(sch.get(sch.get_loops(sch.get_sblock(last))[-1]).extent)
-    lanes = math.gcd(channels, VECTORS * vector_registers(str(target)).n_bytes // 4)
-    outer = _by_tiles(sch, sch.get_sblock(last), lanes)
-    for name in before:
-        if name != last:
-            block = sch.get_sblock(name)
-            sch.set_scope(block, 0, "local")
-            sch.compute_at(block, outer[-1])
-            _unroll(sch, sch.get_loops(block)[len(outer) :])
-    sch.parallel(sch.fuse(*outer[:-1]))
-    return sch
-
-
-VECTORS = 2
-"""Registers of channels at a time."""
-
-
-def _by_tiles(sch: Schedule, block: SBlockRV, lanes: int) -> list:
-    """Loops over tiles and parts of the channels, with the tile and its part inside."""
-    *loops, channel = sch.get_loops(block)
-    part, lane = sch.split(channel, [None, lanes])
-    if len(loops) == 2:
-        places, tile = loops
-        outer, inner = [tile], sch.split(places, [SIDE, SIDE])
-    else:
-        n, y, x = loops
-        (row, y), (column, x) = (sch.split(loop, [None, M]) for loop in (y, x))
-        outer, inner = [n, row, column], [y, x]
-    sch.reorder(*outer, part, *inner, lane)
-    _unroll(sch, [*inner, lane])
-    return [*outer, part]
-
-
-def _unroll(sch: Schedule, loops: Sequence) -> None:
-    """Unrolls all loops but the last, which is a vector."""
-    for loop in loops[:-1]:
-        sch.unroll(loop)
-    sch.vectorize(loops[-1])
 
 
 def gains(call: relax.Call, kernel: relax.Expr) -> bool:

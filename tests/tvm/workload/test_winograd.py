@@ -18,7 +18,7 @@ from dgtl.core.cpus import vector_registers
 from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
-from dgtl.tvm.workload import winograd
+from dgtl.tvm.workload import winograd, winograd_schedule
 from dgtl.tvm.workload.networks.graph import Graph
 from dgtl.tvm.workload.sketches import default_schedule
 from dgtl.tvm.workload.tasks import extract, lower
@@ -54,10 +54,11 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("scheduled", [False, True])
+@pytest.mark.parametrize("scheduled", ["not", "near", "in runs"])
 @pytest.mark.parametrize("case", CASES)
 def test_a_network_computes_what_it_does_in_onnx_runtime(case, scheduled, monkeypatch, tmp_path):
     model = network(*CASES[case])
+    monkeypatch.setattr(winograd_schedule, "NEAR", 0 if scheduled == "in runs" else 1 << 30)
     monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
     lowered = lower(model, TARGET, winograd=True)
     functions = extract(lowered, HARDWARE)
@@ -66,7 +67,7 @@ def test_a_network_computes_what_it_does_in_onnx_runtime(case, scheduled, monkey
     assert sum("winograd_transform" in name for name in names) == 1
     assert sum("winograd_inverse" in name and "relu" in name for name in names) == 1
     database = None
-    if scheduled:
+    if scheduled != "not":
         schedules = [(f, default_schedule(f.mod, TARGET), 1.0) for f in functions]
         database = deploy.write_database(tmp_path / "best", HARDWARE, schedules)
     deploy.build(lowered, HARDWARE, tmp_path / "model.so", database)
@@ -82,7 +83,7 @@ def test_a_network_computes_what_it_does_in_onnx_runtime(case, scheduled, monkey
 
 def test_transformations_are_parallel_and_of_vectors(monkeypatch):
     monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
-    lanes = winograd.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4
+    lanes = winograd_schedule.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4
     functions = extract(lower(network(1, (8, 8), 64, [1] * 4), TARGET, winograd=True), HARDWARE)
     transformations = [f for f in functions if "winograd" in f.name]
     assert len(transformations) == 2
@@ -91,6 +92,21 @@ def test_transformations_are_parallel_and_of_vectors(monkeypatch):
         text = default_schedule(function.mod, TARGET).mod.script()
         assert "T.parallel(" in text
         assert re.search(rf"T.vectorized\((T.int64\()?{math.gcd(channels, lanes)}\)", text)
+
+
+def test_far_matrices_are_moved_in_runs_of_tiles(monkeypatch):
+    """A page apart, elements of one tile want the same lines of a cache."""
+    monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
+    monkeypatch.setattr(winograd_schedule, "NEAR", 0)
+    functions = extract(lower(network(1, (32, 32), 16, [1] * 4), TARGET, winograd=True), HARDWARE)
+    runs = {"transform": 32, "inverse": 8}  # of 512 / 16 tiles in all, or what a row has
+    for name, tiles in runs.items():
+        (mod,) = (f.mod for f in functions if f"winograd_{name}" in f.name)
+        text = default_schedule(mod, TARGET).mod.script()
+        assert f"T.grid(T.int64(36), T.int64({tiles * 16 // 8}))" in text.replace(
+            "T.int64(1), ", ""
+        )
+        assert re.search(rf"in T.parallel\((T.int64\()?{64 // tiles}\)", text)
 
 
 def chosen(
