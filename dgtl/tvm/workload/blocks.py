@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tvm
 from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as prim
@@ -125,31 +126,35 @@ def slopes(index: tvm.ir.Expr, loops: Sequence[tvm.tirx.IterVar]) -> tuple[int, 
         ValueError: an index that depends on more than the loops.
     """
     start = {loop.var: 0 for loop in loops}
-    origin = value(index, start)
+    origin = int(value(index, start))
     found = []
     for loop in loops:
         last = int(loop.dom.extent) - 1
         # A loop of one element does not move, but the index says by how much it would.
-        moved = value(index, {**start, loop.var: max(last, 1)}) - origin
+        moved = int(value(index, {**start, loop.var: max(last, 1)})) - origin
         mean = moved / max(last, 1)
         sign = (moved > 0) - (moved < 0)
         found.append(round(mean) or sign)
     return tuple(found)
 
 
-_INFIX: dict[type, Callable[[int, int], int]] = {
+_INFIX: dict[type, Callable[[Any, Any], Any]] = {
     prim.Add: lambda a, b: a + b,
     prim.Sub: lambda a, b: a - b,
     prim.Mul: lambda a, b: a * b,
     prim.FloorDiv: lambda a, b: a // b,
     prim.FloorMod: lambda a, b: a % b,
-    prim.Min: min,
-    prim.Max: max,
+    prim.Min: np.minimum,
+    prim.Max: np.maximum,
 }
 
 
-def value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, int]) -> int:
-    """Value of an integer expression."""
+def value(expr: tvm.ir.Expr, values: Mapping[tvm.tirx.Var, Any]) -> Any:
+    """Value of an integer expression: of one number for each variable, or of an array for some.
+
+    Raises:
+        ValueError: it is made of more than whole numbers and these variables.
+    """
     if isinstance(expr, prim.IntImm):
         return int(expr.value)
     if isinstance(expr, prim.Cast):

@@ -11,7 +11,6 @@ time as vector registers hold.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING
 
@@ -29,14 +28,14 @@ if TYPE_CHECKING:
 SHORT = 16
 """Loops of at most so many steps are unrolled where that makes indices plain."""
 
-LONGEST = 4096
-"""Elements of a row that are looked at one by one; longer rows are left to TVM."""
-
 PARTS = 8
 """A row is split into so many parts at most."""
 
 FEW = 1 << 13
 """With fewer elements than this, waking threads takes longer than the pass."""
+
+MANY = 16
+"""So many rows are enough to share among threads."""
 
 VECTORS = 2
 """Registers of channels at a time, in sums."""
@@ -102,15 +101,16 @@ def _in_order(block: tvm.s_tir.SBlock, axis: int, part: int, inner: int) -> bool
     left in them it has made wrong ones.
     """
     loop = block.iter_vars[axis]
-    extent = int(loop.dom.extent)
-    if extent > LONGEST:
-        return False
-    origin = dict.fromkeys((v.var for v in block.iter_vars), 0)
+    every = np.arange(int(loop.dom.extent))
+    values = dict.fromkeys((v.var for v in block.iter_vars), 0) | {loop.var: every}
     for load in loads(_stored(block)):
-        moved, step = np.zeros(extent, np.int64), 1
+        moved, step = np.zeros_like(every), 1
         for index, size in zip(reversed(load.indices), reversed(load.source.shape), strict=True):
-            with contextlib.suppress(ValueError):  # an index that is read or computed itself
-                moved += [step * value(index, origin | {loop.var: at}) for at in range(extent)]
+            try:
+                moved += step * value(index, values)
+            except ValueError:  # it is read or computed itself, and steps as it will
+                if any(isinstance(part, prim.FloorMod) for part in walked(index)):
+                    return False
             step *= int(size)
         steps = np.diff(moved.reshape(-1, part // inner, inner), axis=1)
         if steps.size and (np.abs(steps).max() > SHORT or (steps != steps[:, :1]).any()):
@@ -179,9 +179,10 @@ def _reduced(
         sch.vectorize(lane)
         *summed, lane = _summed_and_lane(sch, reduction, len(outer) + 1)
     # What decides over blocks that still have their first values comes ahead of taking these apart.
-    rows = sch.fuse(*outer, part)
     if _reads(sch, reduction) > FEW:
-        sch.parallel(rows)
+        # Of pools rows of pixels, whose places then need no divisions; of others all there is.
+        enough = math.prod(extents[:-2]) >= MANY
+        sch.parallel(sch.fuse(*(outer[:-1] if enough else [*outer, part])))
     sch.vectorize(lane)
     first = sch.decompose_reduction(reduction, summed[0])
     sch.vectorize(sch.get_loops(first)[-1])
