@@ -165,7 +165,7 @@ def test_the_results_page_shows_networks_that_are_there(runs, tmp_path):
     text = compare(runs / "runs", tmp_path / "out", "random/gradient")
     results = tmp_path / "results"
     results.mkdir()
-    for path in (*(ROOT / "results").iterdir(), *(tmp_path / "out").iterdir()):
+    for path in (*(tmp_path / "out").iterdir(), *(ROOT / "results").iterdir()):
         if not (results / path.name).exists():
             (results / path.name).symlink_to(path)
     shown = page(results)
