@@ -10,6 +10,7 @@ import tvm
 from tvm.ir.expr import TensorLoad
 from tvm.ir.prim import expr as prim
 
+from dgtl.core.cpus import vector_registers
 from dgtl.core.records import Access, Axis
 
 if TYPE_CHECKING:
@@ -73,6 +74,15 @@ def loops_of(
         for buffer, indices, write in [*loads, (output.buffer, output.indices, True)]
     )
     return axes, accesses
+
+
+VECTORS = 2
+"""Registers of channels at a time, in functions that are not tuned."""
+
+
+def lanes_of(channels: int, target: tvm.target.Target) -> int:
+    """Channels at a time: as many as the registers hold, of which there are whole parts."""
+    return math.gcd(channels, VECTORS * vector_registers(str(target)).n_bytes // 4)
 
 
 def operands(block: tvm.s_tir.SBlock) -> tuple[TensorLoad, TensorLoad] | None:

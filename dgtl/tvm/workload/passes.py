@@ -19,8 +19,7 @@ import tvm
 from tvm.ir.prim import expr as prim
 from tvm.s_tir import Schedule
 
-from dgtl.core.cpus import vector_registers
-from dgtl.tvm.workload.blocks import REDUCTION, loads, value, walked
+from dgtl.tvm.workload.blocks import REDUCTION, lanes_of, loads, main_block, value, walked
 
 if TYPE_CHECKING:
     from tvm.s_tir.schedule import LoopRV, SBlockRV
@@ -37,9 +36,6 @@ FEW = 1 << 13
 MANY = 16
 """So many rows are enough to share among threads."""
 
-VECTORS = 2
-"""Registers of channels at a time, in sums."""
-
 
 def schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule | None:
     """The schedule of a function that passes over memory; None of any other.
@@ -47,6 +43,8 @@ def schedule(mod: tvm.ir.IRModule, target: tvm.target.Target) -> Schedule | None
     Such a function moves elements, or has one sum, maximum or the like of other axes than the last,
     and element by element what comes before and after it.
     """
+    if main_block(mod) is not None:
+        return None
     sch = Schedule(mod, debug_mask="none", error_render_level="none")
     try:
         blocks = sch.get_child_blocks(sch.get_sblock("root"))
@@ -164,7 +162,7 @@ def _reduced(
     if sch.get(reduction).iter_vars[len(spatial) - 1].iter_type == REDUCTION:
         return None
     extents = [int(sch.get(loop).extent) for loop in sch.get_loops(output)][: len(spatial)]
-    lanes = math.gcd(extents[-1], VECTORS * vector_registers(str(target)).n_bytes // 4)
+    lanes = lanes_of(extents[-1], target)
     if len(extents) != len(spatial) or lanes < LEAST:
         return None
     alone = sch.get(reduction).name_hint == sch.get(output).name_hint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import tvm
 
-from dgtl.core.cpus import vector_registers
+from dgtl.tvm.workload.blocks import lanes_of
 from dgtl.tvm.workload.winograd import INVERSE, SIDE, TRANSFORM, M
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from tvm.s_tir import Schedule
     from tvm.s_tir.schedule import LoopRV, SBlockRV
-
-VECTORS = 2
-"""Registers of channels at a time."""
 
 NEAR = 1 << 20
 """Bytes of matrices that a core's own cache holds."""
@@ -81,7 +78,7 @@ def _transform(sch: Schedule, block: SBlockRV, target: tvm.target.Target) -> lis
         sch.compute_at(block, run, preserve_unit_loops=True)
         place, tile, channel = sch.get_loops(block)[-3:]
         outer = [run, tile]
-    part, lane = sch.split(channel, [None, _lanes(channels, target)])
+    part, lane = sch.split(channel, [None, lanes_of(channels, target)])
     inner = sch.split(place, [SIDE, SIDE])
     sch.reorder(*outer[1:], *([] if outer[1:] else outer), part, *inner, lane)
     _unroll(sch, [*inner, lane])
@@ -97,7 +94,7 @@ def _inverse(sch: Schedule, block: SBlockRV, target: tvm.target.Target) -> list[
     images, rows, columns = (int(sch.get(loop).extent) for loop in (n, row, column))
     far = _far(SIDE**2 * images * rows * columns * channels)
     run, step = sch.split(column, [None, _run(columns, channels) if far else 1])
-    part, lane = sch.split(channel, [None, _lanes(channels, target)])
+    part, lane = sch.split(channel, [None, lanes_of(channels, target)])
     sch.reorder(n, row, run, step, part, y, x, lane)
     _unroll(sch, [y, x, lane])
     runs = sch.fuse(n, row, run)
@@ -114,10 +111,6 @@ def _run(tiles: int, channels: int) -> int:
     """Tiles of a run, of which there are whole ones."""
     most = max(RUN // channels, 1)
     return max(n for n in range(1, most + 1) if tiles % n == 0)
-
-
-def _lanes(channels: int, target: tvm.target.Target) -> int:
-    return math.gcd(channels, VECTORS * vector_registers(str(target)).n_bytes // 4)
 
 
 def _move(sch: Schedule, loops: Sequence[LoopRV]) -> None:

@@ -14,7 +14,7 @@ from tvm import te
 from dgtl.core.cpus import vector_registers
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure.workers import _tensors
-from dgtl.tvm.workload import passes
+from dgtl.tvm.workload import blocks, passes
 
 HARDWARE = machine.detect(1)
 TARGET = tvm.target.Target(HARDWARE.target)
@@ -111,7 +111,7 @@ def test_a_concatenation_is_split_where_its_tensors_meet():
 
 def test_a_mean_adds_up_vectors_of_channels():
     text = text_of(mean((1, 28, 28, 96)))
-    lanes = min(passes.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4, 32)
+    lanes = min(blocks.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4, 32)
     assert re.search(rf"in T.parallel\((T.int64\()?{96 // lanes}\)", text)
     sums = text[text.index("T.grid(") :]
     assert re.search(rf"T.vectorized\((T.int64\()?{lanes}\)", sums[: sums.index("update")])
@@ -124,6 +124,14 @@ def test_a_mean_adds_up_vectors_of_channels():
 )
 def test_what_is_not_read_in_order_is_left_to_tvm(mod):
     assert passes.schedule(mod, TARGET) is None
+
+
+def test_a_product_is_no_pass():
+    """Where nothing ran of a layer, or its space cannot be made, it has TVM's schedule."""
+    x, w = te.placeholder((64, 32), name="x"), te.placeholder((32, 64), name="w")
+    k = te.reduce_axis((0, 32))
+    y = te.compute((64, 64), lambda i, j: te.sum(x[i, k] * w[k, j], axis=k))
+    assert passes.schedule(function(y, x, w), TARGET) is None
 
 
 def test_a_small_pass_wakes_no_threads():

@@ -18,7 +18,7 @@ from dgtl.core.cpus import vector_registers
 from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
-from dgtl.tvm.workload import winograd, winograd_schedule
+from dgtl.tvm.workload import blocks, winograd, winograd_schedule
 from dgtl.tvm.workload.networks.graph import Graph
 from dgtl.tvm.workload.sketches import default_schedule
 from dgtl.tvm.workload.tasks import extract, lower
@@ -83,7 +83,7 @@ def test_a_network_computes_what_it_does_in_onnx_runtime(case, scheduled, monkey
 
 def test_transformations_are_parallel_and_of_vectors(monkeypatch):
     monkeypatch.setattr(winograd, "gains", lambda call, kernel: True)
-    lanes = winograd_schedule.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4
+    lanes = blocks.VECTORS * vector_registers(HARDWARE.target).n_bytes // 4
     functions = extract(lower(network(1, (8, 8), 64, [1] * 4), TARGET, winograd=True), HARDWARE)
     transformations = [f for f in functions if "winograd" in f.name]
     assert len(transformations) == 2

@@ -58,10 +58,10 @@ class Conv(tvm_onnx.Conv):
     @classmethod
     def _impl_v11(cls, bb, inputs, attr, params):
         mode = attr.get("auto_pad", b"NOTSET")
-        if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        if mode in pools.SAME:
             kernel = extents(inputs[1])[2:]
-            total = [
-                max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+            pads = [
+                pools.same(mode, n, s, (k - 1) * d + 1)
                 for n, k, s, d in zip(
                     extents(inputs[0])[2:],
                     kernel,
@@ -70,7 +70,7 @@ class Conv(tvm_onnx.Conv):
                     strict=True,
                 )
             ]
-            attr["pads"] = _split_padding(total, larger_first=mode == b"SAME_LOWER")
+            attr["pads"] = [begin for begin, _ in pads] + [end for _, end in pads]
             del attr["auto_pad"]
         return super()._impl_v11(bb, inputs, attr, params)
 

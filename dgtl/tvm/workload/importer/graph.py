@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -49,6 +49,11 @@ def reads(node: onnx.NodeProto) -> list[str]:
         for name in held.input
     ]
     return [name for name in (*node.input, *inner) if name]
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """What a node says of itself, by name."""
+    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
 def title(node: onnx.NodeProto) -> str:

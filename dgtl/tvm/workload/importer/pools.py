@@ -17,6 +17,15 @@ from tvm.relax.frontend.onnx import onnx_frontend as tvm_onnx
 
 from dgtl.tvm.workload.importer.elements import dtype_of, extents
 
+SAME = (b"SAME_UPPER", b"SAME_LOWER")
+
+
+def same(mode, size, stride, window):
+    """Padding at both ends of an axis for as many outputs as there are strides in it."""
+    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    begin = (total + (mode == b"SAME_LOWER")) // 2
+    return begin, total - begin
+
 
 def explicit(attr, size):
     """Says all padding of a pool in its attributes: begins, then ends."""
@@ -29,10 +38,8 @@ def explicit(attr, size):
         zip(size, attr["strides"], attr["kernel_shape"], attr["dilations"], strict=True)
     ):
         window = (k - 1) * d + 1
-        if mode in (b"SAME_UPPER", b"SAME_LOWER"):
-            total = max((-(-n // s) - 1) * s + window - n, 0)
-            pads[i] = (total + (mode == b"SAME_LOWER")) // 2
-            pads[dims + i] = total - pads[i]
+        if mode in SAME:
+            pads[i], pads[dims + i] = same(mode, n, s, window)
         elif ceil:
             # The last window starts within what is not padded at its end.
             full = -(-(n + pads[i] + pads[dims + i] - window) // s)

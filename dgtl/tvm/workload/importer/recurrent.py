@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, attributes_of, opset_of, shapes, with_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +79,7 @@ class _Layer:
         constants: dict[str, onnx.TensorProto],
     ) -> _Layer | None:
         """The layer, or None for one that cannot be written out."""
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         shape, recurrence = known.get(node.input[0], ()), known.get(node.input[2], ())
         if len(shape) != 3 or not all(shape) or len(recurrence) != 3 or not recurrence[2]:
             return None

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, attributes_of, opset_of, shapes, with_nodes
 from dgtl.tvm.workload.importer.resize_axes import of_parts
 from dgtl.tvm.workload.importer.shapes import TYPES
 
@@ -88,7 +88,7 @@ def _resize(
     """What is known of a node; None where that is too little, or it cuts a region out."""
     if node.op_type != "Resize" or node.domain not in OWN:
         return None
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = attributes_of(node)
     before, after = lengths.get(node.input[0], ()), lengths.get(node.output[0], ())
     if (
         not before

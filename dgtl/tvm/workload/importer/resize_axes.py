@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, attributes_of, shapes, with_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def of_all_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     wanted = [
         node
         for node in model.graph.node
-        if node.op_type == "Resize" and node.domain in OWN and of_parts(_attributes(node))
+        if node.op_type == "Resize" and node.domain in OWN and of_parts(attributes_of(node))
     ]
     if not wanted:
         return model
@@ -51,10 +51,6 @@ def of_all_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     return with_nodes(model, writer.nodes, writer.weights)
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
-
-
 class _Writer:
     """The nodes and weights of a model with plain resizes."""
 
@@ -65,7 +61,7 @@ class _Writer:
         self.weights: list[onnx.TensorProto] = []
 
     def write(self, node: onnx.NodeProto) -> None:
-        given, before = _attributes(node), self.lengths.get(node.input[0], ())
+        given, before = attributes_of(node), self.lengths.get(node.input[0], ())
         inputs, rank = [*node.input, "", "", ""][: SIZES + 1], len(before)
         axes = [axis % rank for axis in given.pop("axes", range(rank)) if rank]
         policy = given.pop("keep_aspect_ratio_policy", b"stretch")

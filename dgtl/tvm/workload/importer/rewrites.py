@@ -16,7 +16,15 @@ from onnx import helper, inliner, numpy_helper, version_converter
 
 from dgtl.tvm.workload.importer import recurrent, resize, resize_axes, sequences
 from dgtl.tvm.workload.importer.converters import converter_map
-from dgtl.tvm.workload.importer.graph import OWN, graphs, normal_form, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import (
+    OWN,
+    attributes_of,
+    graphs,
+    normal_form,
+    opset_of,
+    shapes,
+    with_nodes,
+)
 
 OPSET_AT_LEAST, OPSET = 13, 17
 """Models of an older operator set than the first are converted to the second: from 13 on axes are
@@ -159,7 +167,7 @@ def _padded(model: onnx.ModelProto) -> onnx.ModelProto:
 def _with_pads(
     node: onnx.NodeProto, size: tuple[int, ...], kernel: tuple[int, ...]
 ) -> onnx.NodeProto:
-    given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    given = attributes_of(node)
     n = len(size)
     output, strides = given.pop("output_shape")[-n:], given.get("strides", [1] * n)
     dilations, extra = given.get("dilations", [1] * n), given.get("output_padding", [0] * n)
@@ -189,7 +197,7 @@ def known(node: onnx.NodeProto) -> bool:
 
 def _incomplete(node: onnx.NodeProto) -> bool:
     """Whether TVM's operator computes something else than it should, or nothing."""
-    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    attributes = attributes_of(node)
     match node.op_type:
         case "LayerNormalization":
             return any(node.output[1:])  # mean and deviation without the axes that were reduced

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import opset_of, reads, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import attributes_of, opset_of, reads, shapes, with_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +72,7 @@ class _Sequences:
 
     def _take(self, node: onnx.NodeProto) -> None:
         result = node.output[0]
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        given = attributes_of(node)
         match node.op_type:
             case "SequenceEmpty":
                 self.parts[result] = []
