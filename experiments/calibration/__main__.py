@@ -34,7 +34,7 @@ from dgtl.run.settings import composed
 from dgtl.tables.folds import network_folds
 from dgtl.tables.read import read_tables
 from experiments.shared.models import Model
-from experiments.shared.results import made, markdown_table, write_csv, write_origin
+from experiments.shared.results import made, markdown_table, sentence, write_csv, write_origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -161,8 +161,7 @@ def main() -> None:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     write_csv(args.out / "calibration.csv", rows)
-    said = "; ".join(f"{name} {value}" for name, value in facts.items())
-    (args.out / "calibration.md").write_text(f"{text}\n{said}.\n")
+    (args.out / "calibration.md").write_text(f"{text}\n{sentence(facts)}\n")
     write_origin(args.out / "calibration.md", models, [args.seed], facts)
     print(text)
 

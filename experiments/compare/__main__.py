@@ -30,7 +30,7 @@ from experiments.compare.report import (
 )
 from experiments.compare.searches import read_runs, read_searches
 from experiments.shared.models import models_of
-from experiments.shared.results import made, write_csv, write_origin
+from experiments.shared.results import made, sentence, write_csv, write_origin
 
 
 def compare(folder: Path, out: Path, reference: str) -> str:
@@ -49,7 +49,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     models = {name: models_of(run.folder for run in same) for name, same in methods.items()}
     facts = made(models, hardware=f"{next(iter(methods.values()))[0].report['hardware']}, recorded")
     text = markdown(lines, note) + "\n" + markdown(fractions, FRACTIONS)
-    text += "\n" + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
+    text += f"\n{sentence(facts)}\n"
     out.mkdir(parents=True, exist_ok=True)
     rows = [search.row() for search in searches]
     write_csv(out / "compare.csv", rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dgtl.core.files import write_whole
 from experiments.shared.models import Model, todays
-from experiments.shared.results import made, markdown_table, write_csv, write_origin
+from experiments.shared.results import made, markdown_table, sentence, write_csv, write_origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,8 +104,7 @@ def write(out: Path, results: Path) -> str:
         "dgtl is faster. ONNX Runtime as it comes, and with threads that do not spin while they "
         "wait."
     )
-    text = f"{markdown_table(lines)}\n\n{note}\n\n"
-    text += "; ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
+    text = f"{markdown_table(lines)}\n\n{note}\n\n{sentence(facts)}\n"
     results.mkdir(parents=True, exist_ok=True)
     (results / "latency.md").write_text(text)
     rows = [

@@ -30,7 +30,7 @@ from experiments.network.report import (
 )
 from experiments.network.searches import horizons, read_networks, read_searches
 from experiments.shared.models import models_of
-from experiments.shared.results import made, write_csv, write_origin
+from experiments.shared.results import made, sentence, write_csv, write_origin
 
 
 def compare(folder: Path, out: Path, reference: str) -> str:
@@ -58,7 +58,7 @@ def compare(folder: Path, out: Path, reference: str) -> str:
     models = {name: models_of(run.folder for run in same) for name, same in methods.items()}
     facts = made(models, hardware=f"{hardware}, recorded")
     text = "\n".join(markdown(lines, note) for _, lines, note in tables)
-    text += "\n" + "; ".join(f"{name} {value}" for name, value in facts.items()) + ".\n"
+    text += f"\n{sentence(facts)}\n"
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "network.csv", [s.row(horizons_s[s.network]) for s in searches])
     (out / "network.md").write_text(text)

@@ -11,7 +11,7 @@ from dgtl.report.page import Page
 from dgtl.results import metrics
 from experiments.compare.report import markdown
 from experiments.shared.models import Model, Models
-from experiments.shared.results import made, write_origin
+from experiments.shared.results import made, sentence, write_origin
 from experiments.shared.zero_shot import EXACT_ROWS, MODELS, Learned
 
 if TYPE_CHECKING:
@@ -153,8 +153,7 @@ def write(results: Sequence[Result], out: Path) -> str:
     page.figures({"RMSE of log2 throughput by what is left out": figure}, wide=True)
     page.write(out / "rmse.html")
     style.save(figure, out / "rmse.png")
-    origin = "; ".join(f"{name} {value}" for name, value in facts.items())
-    text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{origin}.")
+    text = markdown(lines, f"{NOTE}\n\n{meaning}.\n\n{sentence(facts)}")
     (out / "rmse.md").write_text(text)
     write_origin(out / "rmse.md", models, (result.seed for result in results), facts)
     return text

@@ -36,6 +36,11 @@ def made(models: Mapping[str, Sequence[Model]], **about: str) -> dict[str, str]:
     }
 
 
+def sentence(facts: Mapping[str, str]) -> str:
+    """What `made` said, as the last line of a table."""
+    return "; ".join(f"{name} {value}" for name, value in facts.items()) + "."
+
+
 def write_origin(
     table: Path,
     models: Mapping[str, Sequence[Model]],

@@ -13,7 +13,7 @@ from dgtl.report.page import Page
 from dgtl.results import metrics
 from experiments.compare.report import markdown
 from experiments.compare.searches import COUNTS
-from experiments.shared.results import made, write_origin
+from experiments.shared.results import made, sentence, write_origin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,8 +187,7 @@ def write(
     caption = "best so far of every layer over trials, means over seeds"
     page.figures({caption: figures["_layers"]}, wide=True)
     page.write(out / "tuning_set.html")
-    origin = "; ".join(f"{name} {value}" for name, value in facts.items())
-    text = f"{markdown(means, note)}\n{markdown(gained, above)}\n{origin}.\n"
+    text = f"{markdown(means, note)}\n{markdown(gained, above)}\n{sentence(facts)}\n"
     (out / "tuning_set.md").write_text(text)
     write_origin(out / "tuning_set.md", models, (curve.seed for curve in curves), facts)
     return text

@@ -111,9 +111,10 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         full = [(i - 1) * s + k + o for i, s, k, o in zip(size, stride, taken, more, strict=True)]
         mode = attr.get("auto_pad", b"NOTSET")
         pads = [int(p) for p in attr.get("pads", [0] * 2 * len(size))]
-        if mode in (b"SAME_UPPER", b"SAME_LOWER"):
+        if mode in pools.SAME:
             total = [max(f - i * s, 0) for f, i, s in zip(full, size, stride, strict=True)]
-            pads = _split_padding(total, larger_first=mode == b"SAME_LOWER")
+            halves = [pools.halves(mode, n) for n in total]
+            pads = [begin for begin, _ in halves] + [end for _, end in halves]
         begins, ends = pads[: len(size)], pads[len(size) :]
         outputs = [f - b - e for f, b, e in zip(full, begins, ends, strict=True)]
         # Output y of the full result is phase y % s of step y // s, a sum over taps: step - tap.
@@ -297,12 +298,6 @@ CONVERTERS = {
     "Tile": Tile,
     **{name: _pairwise(getattr(tvm_onnx, name)) for name in ("Max", "Min", "Sum", "Mean")},
 }
-
-
-def _split_padding(total, larger_first):
-    """Padding in all, in halves: begins, then ends."""
-    begins = [(n + 1) // 2 if larger_first else n // 2 for n in total]
-    return begins + [n - b for n, b in zip(total, begins, strict=True)]
 
 
 def converter_map() -> dict[str, type]:

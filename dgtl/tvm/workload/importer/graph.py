@@ -11,6 +11,8 @@ from onnx import helper, numpy_helper
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from numpy.typing import ArrayLike
+
 OWN = ("", "ai.onnx")
 """The names of ONNX's own domain."""
 
@@ -84,6 +86,33 @@ def with_nodes(
     result.graph.node.extend(nodes)
     result.graph.initializer.extend(weights)
     return result
+
+
+class Writer:
+    """Nodes that take another's place, with their weights.
+
+    Args:
+        stem: how names of new values and nodes begin: the name of a value of the model, or what
+            occurs in it as little.
+    """
+
+    def __init__(self, stem: str):
+        self.stem = stem
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+
+    def op(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
+        """Appends a node; the name of its result, a new one if None is given."""
+        result = name or f"{self.stem}/v{len(self.nodes)}"
+        title = f"{self.stem}/{op}{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, inputs, [result], title, **attributes))
+        return result
+
+    def constant(self, value: ArrayLike, name: str | None = None) -> str:
+        """Appends a weight; its name, a new one if None is given."""
+        name = name or f"{self.stem}/c{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
 
 
 def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -22,7 +22,11 @@ SAME = (b"SAME_UPPER", b"SAME_LOWER")
 
 def same(mode, size, stride, window):
     """Padding at both ends of an axis for as many outputs as there are strides in it."""
-    total = max((-(-size // stride) - 1) * stride + window - size, 0)
+    return halves(mode, max((-(-size // stride) - 1) * stride + window - size, 0))
+
+
+def halves(mode, total):
+    """Padding at both ends; which has the larger half of an odd one, the mode says."""
     begin = (total + (mode == b"SAME_LOWER")) // 2
     return begin, total - begin
 

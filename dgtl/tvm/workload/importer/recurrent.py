@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, attributes_of, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import (
+    OWN,
+    Writer,
+    attributes_of,
+    opset_of,
+    shapes,
+    with_nodes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +59,8 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         layer.write()
-        nodes += layer.nodes
-        weights += layer.weights
+        nodes += layer.writer.nodes
+        weights += layer.writer.weights
     result = with_nodes(model, nodes, weights)
     del result.graph.value_info[:]
     return result
@@ -105,9 +112,9 @@ class _Layer:
         dtype: Any,
         attributes: dict[str, Any],
     ):
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
-        self._node, self._prefix, self._dtype = node, prefix, dtype
+        self.writer = Writer(prefix)
+        self._op, self._constant = self.writer.op, self.writer.constant
+        self._node, self._dtype = node, dtype
         self._steps, self._batch, _ = shape
         self._hidden = hidden
         self._kind = node.op_type
@@ -250,14 +257,3 @@ class _Layer:
 
     def _axes(self, *values: int) -> str:
         return self._constant(np.asarray(values, np.int64))
-
-    def _constant(self, value: np.ndarray) -> str:
-        name = f"{self._prefix}/c{len(self.weights)}"
-        self.weights.append(numpy_helper.from_array(value, name))
-        return name
-
-    def _op(self, op: str, *inputs: str, name: str | None = None, **attributes: Any) -> str:
-        out = name or f"{self._prefix}/v{len(self.nodes)}"
-        title = f"{self._prefix}/{op}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(op, list(inputs), [out], name=title, **attributes))
-        return out

@@ -7,6 +7,7 @@ leave a fraction of a step (half of 15), any axes, and a filter against aliasing
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,14 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, attributes_of, opset_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import (
+    OWN,
+    Writer,
+    attributes_of,
+    opset_of,
+    shapes,
+    with_nodes,
+)
 from dgtl.tvm.workload.importer.resize_axes import of_parts
 from dgtl.tvm.workload.importer.shapes import TYPES
 
@@ -78,7 +86,12 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
             nodes.append(node)
             continue
         dtype = np.dtype(TYPES.get(kinds.get(node.input[0], 0), "V"))
-        nodes += _by_axes(found, opset_of(model), dtype, weights) if dtype.kind == "f" else [node]
+        if dtype.kind != "f":
+            nodes.append(node)
+            continue
+        writer = _by_axes(found, opset_of(model), dtype)
+        nodes += writer.nodes
+        weights += writer.weights
     return with_nodes(model, nodes, weights)
 
 
@@ -103,38 +116,22 @@ def _resize(
     return _Resize(node, before, after, dict(enumerate(scales)), attributes)
 
 
-def _by_axes(
-    resize: _Resize, opset: int, dtype: np.dtype[Any], weights: list[onnx.TensorProto]
-) -> list[onnx.NodeProto]:
+def _by_axes(resize: _Resize, opset: int, dtype: np.dtype[Any]) -> Writer:
     """One axis after the other; of each a product for every row that counts."""
-    nodes: list[onnx.NodeProto] = []
-    result = resize.node.output[0]
+    writer = Writer(resize.node.output[0])
     last = resize.node.input[0]
     rank = len(resize.before)
-
-    def append(op: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{result}_{len(nodes)}"
-        nodes.append(helper.make_node(op, inputs, [name], name, **attributes))
-        return name
-
-    def constant(value: NDArray[Any]) -> str:
-        weights.append(numpy_helper.from_array(value, f"{result}_constant_{len(weights)}"))
-        return weights[-1].name
-
     for axis in resize.resized:
         parts = []
         for rows, factors in zip(*_taps(resize, axis, opset), strict=True):
-            part = append("Gather", last, constant(rows), axis=axis)
+            part = writer.op("Gather", last, writer.constant(rows), axis=axis)
             if (factors != 1).any():
-                shape = [-1, *[1] * (rank - axis - 1)]
-                part = append("Mul", part, constant(factors.reshape(shape).astype(dtype)))
+                column = factors.reshape([-1, *[1] * (rank - axis - 1)])
+                part = writer.op("Mul", part, writer.constant(column.astype(dtype)))
             parts.append(part)
-        last = parts[0]
-        for part in parts[1:]:
-            last = append("Add", last, part)
-    append("Identity", last)
-    nodes[-1].output[0] = result
-    return nodes
+        last = functools.reduce(lambda total, part: writer.op("Add", total, part), parts)
+    writer.op("Identity", last, name=resize.node.output[0])
+    return writer
 
 
 def _taps(resize: _Resize, axis: int, opset: int) -> tuple[NDArray[Any], NDArray[Any]]:

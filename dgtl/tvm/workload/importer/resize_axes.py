@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, attributes_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, Writer, attributes_of, shapes, with_nodes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,41 +41,52 @@ def of_all_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     if not wanted:
         return model
-    inferred = onnx.shape_inference.infer_shapes(model)
-    writer = _Writer(shapes(inferred), {w.name: w for w in model.graph.initializer})
+    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
     for node in model.graph.node:
         if node in wanted:
-            writer.write(node)
+            plain = _Plain(node, lengths.get(node.input[0], ()), constants)
+            nodes += plain.written()
+            weights += plain.writer.weights
         else:
-            writer.nodes.append(node)
-    return with_nodes(model, writer.nodes, writer.weights)
+            nodes.append(node)
+    return with_nodes(model, nodes, weights)
 
 
-class _Writer:
-    """The nodes and weights of a model with plain resizes."""
+class _Plain:
+    """One resize as it is made plain.
 
-    def __init__(self, lengths: dict[str, tuple[int, ...]], constants: dict[str, onnx.TensorProto]):
-        self.lengths = lengths
-        self.constants = {name: numpy_helper.to_array(w) for name, w in constants.items()}
-        self.nodes: list[onnx.NodeProto] = []
-        self.weights: list[onnx.TensorProto] = []
+    Args:
+        node: the resize.
+        before: its input's shape; empty where that is not known.
+        constants: values of the model's weights, by name.
+    """
 
-    def write(self, node: onnx.NodeProto) -> None:
-        given, before = attributes_of(node), self.lengths.get(node.input[0], ())
-        inputs, rank = [*node.input, "", "", ""][: SIZES + 1], len(before)
+    def __init__(
+        self, node: onnx.NodeProto, before: tuple[int, ...], constants: dict[str, NDArray[Any]]
+    ):
+        self.node, self.before, self.constants = node, before, constants
+        self.writer = Writer(node.output[0])
+
+    def written(self) -> list[onnx.NodeProto]:
+        """The nodes in its place; itself where too little is known."""
+        given, rank = attributes_of(self.node), len(self.before)
+        inputs = [*self.node.input, "", "", ""][: SIZES + 1]
         axes = [axis % rank for axis in given.pop("axes", range(rank)) if rank]
         policy = given.pop("keep_aspect_ratio_policy", b"stretch")
         kept = None
         if policy != b"stretch" and axes and not self._is_given(inputs[SCALES]):
-            kept = self._kept(inputs[SIZES], [before[axis] for axis in axes], policy)
-            inputs[SIZES] = "" if kept is None else self._constant(kept, f"{node.output[0]}_kept")
+            kept = self._kept(inputs[SIZES], [self.before[axis] for axis in axes], policy)
+            inputs[SIZES] = "" if kept is None else self.writer.constant(kept)
         if not axes or (policy != b"stretch" and kept is None):
-            self.nodes.append(node)
-            return
+            return [self.node]
         for i, name in enumerate(inputs):
             if i and self._is_given(name) and axes != list(range(rank)):
-                inputs[i] = self._of_all(node, i, name, axes, rank)
-        self.nodes.append(helper.make_node("Resize", inputs, node.output, node.name, **given))
+                inputs[i] = self._of_all(i, name, axes)
+        plain = helper.make_node("Resize", inputs, self.node.output, self.node.name, **given)
+        return [*self.writer.nodes, plain]
 
     def _is_given(self, name: str) -> bool:
         return bool(name) and self.constants.get(name, np.empty(1)).size > 0
@@ -92,27 +103,18 @@ class _Writer:
         whole = np.rint(lengths)
         return whole.astype(np.int64) if (abs(lengths - whole) < WHOLE).all() else None
 
-    def _of_all(self, node: onnx.NodeProto, i: int, name: str, axes: list[int], rank: int) -> str:
+    def _of_all(self, i: int, name: str, axes: list[int]) -> str:
         """What an input says of some axes, after what holds by default, put into their places."""
-        stem = f"{node.output[0]}_{i}"
+        rank = len(self.before)
         copies = 2 if i == ROI else 1  # begins, then ends
         if i == SIZES:
-            default = f"{stem}_default"
-            self.nodes.append(helper.make_node("Shape", [node.input[0]], [default], default))
+            default = self.writer.op("Shape", self.node.input[0])
         elif i == SCALES:
-            default = self._constant(np.ones(rank, np.float32), f"{stem}_default")
+            default = self.writer.constant(np.ones(rank, np.float32))
         else:
-            ends = np.repeat(np.array([0, 1], np.float32), rank)
-            default = self._constant(ends, f"{stem}_default")
+            default = self.writer.constant(np.repeat(np.array([0, 1], np.float32), rank))
         places = np.arange(copies * rank).reshape(copies, rank)
         said = np.arange(copies * len(axes)).reshape(copies, -1)
         places[:, axes] = said + copies * rank
-        where = self._constant(places.ravel(), f"{stem}_places")
-        full, result = f"{stem}_full", f"{stem}_all"
-        self.nodes.append(helper.make_node("Concat", [default, name], [full], full, axis=0))
-        self.nodes.append(helper.make_node("Gather", [full, where], [result], result, axis=0))
-        return result
-
-    def _constant(self, value: NDArray[Any], name: str) -> str:
-        self.weights.append(numpy_helper.from_array(value, name))
-        return name
+        full = self.writer.op("Concat", default, name, axis=0)
+        return self.writer.op("Gather", full, self.writer.constant(places.ravel()), axis=0)

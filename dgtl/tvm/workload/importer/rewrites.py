@@ -18,6 +18,7 @@ from dgtl.tvm.workload.importer import recurrent, resize, resize_axes, sequences
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import (
     OWN,
+    Writer,
     attributes_of,
     graphs,
     normal_form,
@@ -71,11 +72,11 @@ def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
     nodes, weights = [], []
     for node in model.graph.node:
         if node.op_type == "PRelu" and len(lengths.get(node.input[1], ())) == 1:
-            slope = f"{node.output[0]}_slope"
-            axes = np.arange(1, len(lengths.get(node.input[0], ())) - 1)
-            weights.append(numpy_helper.from_array(axes, f"{slope}_axes"))
-            nodes.append(helper.make_node("Unsqueeze", [node.input[1], weights[-1].name], [slope]))
-            node.input[1] = slope
+            writer = Writer(node.output[0])
+            axes = writer.constant(np.arange(1, len(lengths.get(node.input[0], ())) - 1))
+            node.input[1] = writer.op("Unsqueeze", node.input[1], axes)
+            nodes += writer.nodes
+            weights += writer.weights
         nodes.append(node)
     return with_nodes(model, nodes, weights)
 
@@ -102,9 +103,11 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
         kept, mask = [*node.output, ""][:2]
         nodes.append(helper.make_node("Identity", node.input[:1], [kept], node.name))
         if mask:
-            shape, true = f"{mask}_shape", numpy_helper.from_array(np.array([True]))
-            nodes.append(helper.make_node("Shape", node.input[:1], [shape], shape))
-            nodes.append(helper.make_node("ConstantOfShape", [shape], [mask], mask, value=true))
+            writer = Writer(mask)
+            true = numpy_helper.from_array(np.array([True]))
+            shape = writer.op("Shape", node.input[0])
+            writer.op("ConstantOfShape", shape, name=mask, value=true)
+            nodes += writer.nodes
     if training:
         times = f"{training}{' times' if training > 1 else ''}"
         raise ValueError(f"a network in training cannot be tuned: Dropout ({times}) drops values")

@@ -11,7 +11,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import attributes_of, opset_of, reads, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import (
+    Writer,
+    attributes_of,
+    opset_of,
+    reads,
+    shapes,
+    with_nodes,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,7 +79,7 @@ class _Sequences:
 
     def _take(self, node: onnx.NodeProto) -> None:
         result = node.output[0]
-        given = attributes_of(node)
+        given, writer = attributes_of(node), Writer(result)
         match node.op_type:
             case "SequenceEmpty":
                 self.parts[result] = []
@@ -88,13 +95,19 @@ class _Sequences:
                 self.parts[result] = parts
             case "SequenceAt":
                 parts = self._parts(node)
-                self._append("Identity", [parts[self._place(node, 1, 0, len(parts))]], [result])
+                writer.op("Identity", parts[self._place(node, 1, 0, len(parts))], name=result)
             case "SequenceLength":
-                self._constant(np.int64(len(self._parts(node))), result)
+                writer.constant(np.int64(len(self._parts(node))), name=result)
             case "ConcatFromSequence":
-                self._join(node, given)
+                parts, axis = self._parts(node), given["axis"]
+                if given.get("new_axis", 0):
+                    at = writer.constant([axis])
+                    parts = [writer.op("Unsqueeze", part, at) for part in parts]
+                writer.op("Concat", *parts, name=result, axis=axis)
             case "SplitToSequence":
-                self._split(node, given)
+                self.parts[result] = self._split(node, given, writer)
+        self.nodes += writer.nodes
+        self.weights += writer.weights
 
     def _parts(self, node: onnx.NodeProto) -> list[str]:
         if node.input[0] not in self.parts:
@@ -115,18 +128,9 @@ class _Sequences:
             raise _UnknownError
         return place
 
-    def _join(self, node: onnx.NodeProto, given: dict[str, Any]) -> None:
-        result, axis, parts = node.output[0], given["axis"], self._parts(node)
-        if given.get("new_axis", 0):
-            at = self._constant(np.array([axis]), f"{result}_axis")
-            long = [f"{result}_{i}" for i in range(len(parts))]
-            for part, name in zip(parts, long, strict=True):
-                self._append("Unsqueeze", [part, at], [name])
-            parts = long
-        self._append("Concat", parts, [result], axis=axis)
-
-    def _split(self, node: onnx.NodeProto, given: dict[str, Any]) -> None:
-        x, result, axis = node.input[0], node.output[0], given.get("axis", 0)
+    def _split(self, node: onnx.NodeProto, given: dict[str, Any], writer: Writer) -> list[str]:
+        """The parts of a tensor."""
+        x, axis = node.input[0], given.get("axis", 0)
         length = (self.lengths.get(x) or [0])[axis]
         if not length:
             raise _UnknownError
@@ -135,20 +139,10 @@ class _Sequences:
         if sizes.ndim == 0:
             full, rest = divmod(length, int(sizes))
             sizes = np.array([int(sizes)] * full + [rest] * (rest > 0))
-        parts = [f"{result}_{i}" for i in range(len(sizes))]
-        said = self._constant(sizes.astype(np.int64), f"{result}_sizes")
-        self._append("Split", [x, said], parts, axis=axis)
+        parts = [f"{writer.stem}_{i}" for i in range(len(sizes))]
+        said = writer.constant(sizes.astype(np.int64))
+        writer.nodes.append(helper.make_node("Split", [x, said], parts, writer.stem, axis=axis))
         if single and not given.get("keepdims", 1):
-            at = self._constant(np.array([axis]), f"{result}_axis")
-            thin = [f"{part}_thin" for part in parts]
-            for part, name in zip(parts, thin, strict=True):
-                self._append("Squeeze", [part, at], [name])
-            parts = thin
-        self.parts[result] = parts
-
-    def _append(self, op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
-        self.nodes.append(helper.make_node(op, inputs, outputs, outputs[0], **attributes))
-
-    def _constant(self, value: Any, name: str) -> str:
-        self.weights.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
+            at = writer.constant([axis])
+            parts = [writer.op("Squeeze", part, at) for part in parts]
+        return parts
