@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 OWN = ("", "ai.onnx")
 """The names of ONNX's own domain."""
+
+LARGE = 1024
+"""Elements of a weight from which on it says nothing of shapes."""
 
 IR = 8
 """Version of the format; from 4 on weights need not be inputs too."""
@@ -58,6 +62,11 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
+def in_training(node: onnx.NodeProto) -> bool:
+    """Whether a node normalises by what it is given now, and tells its statistics."""
+    return node.op_type == "BatchNormalization" and bool(attributes_of(node).get("training_mode"))
+
+
 def title(node: onnx.NodeProto) -> str:
     """Name of a node for people, with its operator."""
     return f"{node.name} ({node.op_type})"
@@ -72,6 +81,35 @@ def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if v.type.tensor_type.HasField("shape")
     }
     return found | {w.name: tuple(w.dims) for w in model.graph.initializer}
+
+
+def hollow(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model, quick to copy: of large weights the shapes alone, and no shapes in between."""
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.functions.extend(model.functions)
+    for field in ("name", "node", "input", "output"):
+        part = onnx.GraphProto(**{field: getattr(model.graph, field)})
+        light.graph.MergeFrom(part)
+    light.graph.initializer.extend(map(hollow_weight, model.graph.initializer))
+    return light
+
+
+def hollow_weight(weight: onnx.TensorProto) -> onnx.TensorProto:
+    """A weight, without its values if it is large."""
+    if math.prod(weight.dims) <= LARGE:
+        return weight
+    return onnx.TensorProto(name=weight.name, dims=weight.dims, data_type=weight.data_type)
+
+
+def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with the shapes that follow from those of its inputs."""
+    found = onnx.shape_inference.infer_shapes(hollow(model)).graph
+    result = with_nodes(model, model.graph.node)
+    for field in ("value_info", "output"):
+        result.graph.ClearField(field)
+        getattr(result.graph, field).extend(getattr(found, field))
+    return result
 
 
 def with_nodes(
@@ -149,7 +187,7 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _may_lack_the_last(node: onnx.NodeProto) -> bool:
     """Whether a node's last output is optional."""
-    if node.domain not in OWN or not onnx.defs.has(node.op_type):
+    if node.domain not in OWN or not onnx.defs.has(node.op_type) or in_training(node):
         return False
     formal = onnx.defs.get_schema(node.op_type).outputs
     optional = onnx.defs.OpSchema.FormalParameterOption.Optional

@@ -16,11 +16,8 @@ import onnxslim
 from onnx import inliner
 
 from dgtl.tvm.workload.importer import resize_axes, rewrites
-from dgtl.tvm.workload.importer.graph import (
-    graph_inputs,
-    normal_form,
-    opset_of,
-)
+from dgtl.tvm.workload.importer.constants import folded
+from dgtl.tvm.workload.importer.graph import graph_inputs, normal_form, opset_of
 from dgtl.tvm.workload.importer.inputs import read_inputs, seeded_inputs
 from dgtl.tvm.workload.importer.shapes import fix_shapes, input_types
 from dgtl.tvm.workload.importer.tail import cut_tail
@@ -131,7 +128,11 @@ def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
 
 
 def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """The model without arithmetic on constants and shapes, by onnxslim."""
+    """The model without arithmetic on constants and shapes, the rest simplified by onnxslim."""
+    try:
+        model = folded(model)
+    except Exception as error:
+        remarks.append(f"what it computes of constants stays in the network: {one_line(error)}")
     reasons = []
     for gentler in ([], ["graph_fusion"], ["graph_fusion", "subexpression_elimination"]):
         copied = onnx.ModelProto()

@@ -17,6 +17,7 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    inferred,
     opset_of,
     shapes,
     with_nodes,
@@ -47,7 +48,7 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if opset_of(model) < OPSET or not any(node.op_type in ACTIVATIONS for node in model.graph.node):
         return model
-    known = shapes(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    known = shapes(inferred(model))
     constants = {w.name: w for w in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

@@ -20,6 +20,7 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    inferred,
     opset_of,
     shapes,
     with_nodes,
@@ -73,10 +74,10 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with those resizes in other operators that TVM computes otherwise than ONNX."""
     if not any(node.op_type == "Resize" for node in model.graph.node):
         return model
-    inferred = onnx.shape_inference.infer_shapes(model)
-    lengths = shapes(inferred)
+    model = inferred(model)
+    lengths = shapes(model)
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
-    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
     kinds = {v.name: v.type.tensor_type.elem_type for v in values}
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

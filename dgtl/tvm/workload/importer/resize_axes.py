@@ -11,7 +11,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, Writer, attributes_of, shapes, with_nodes
+from dgtl.tvm.workload.importer.graph import (
+    OWN,
+    Writer,
+    attributes_of,
+    inferred,
+    shapes,
+    with_nodes,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +48,7 @@ def of_all_axes(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     if not wanted:
         return model
-    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    lengths = shapes(inferred(model))
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     weights: list[onnx.TensorProto] = []

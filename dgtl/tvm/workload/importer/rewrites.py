@@ -21,6 +21,8 @@ from dgtl.tvm.workload.importer.graph import (
     Writer,
     attributes_of,
     graphs,
+    in_training,
+    inferred,
     normal_form,
     opset_of,
     shapes,
@@ -68,7 +70,7 @@ def newer(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _with_slopes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Up to 6 a vector is a slope for each channel; later ones must broadcast it."""
-    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    lengths = shapes(inferred(model))
     nodes, weights = [], []
     for node in model.graph.node:
         if node.op_type == "PRelu" and len(lengths.get(node.input[1], ())) == 1:
@@ -134,7 +136,7 @@ def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _explicit(model: onnx.ModelProto) -> onnx.ModelProto:
     """The model with what functions of ONNX need told: types of weights, attributes by default."""
-    model = onnx.shape_inference.infer_shapes(model)
+    model = inferred(model)
     model.graph.input.extend(
         helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in model.graph.initializer
     )
@@ -159,7 +161,7 @@ def _padded(model: onnx.ModelProto) -> onnx.ModelProto:
     ]
     if not wanted:
         return model
-    lengths = shapes(onnx.shape_inference.infer_shapes(model))
+    lengths = shapes(inferred(model))
     nodes = []
     for node in model.graph.node:
         x = lengths.get(node.input[0], ()) if node in wanted else ()
@@ -202,6 +204,8 @@ def _incomplete(node: onnx.NodeProto) -> bool:
     """Whether TVM's operator computes something else than it should, or nothing."""
     attributes = attributes_of(node)
     match node.op_type:
+        case "BatchNormalization":
+            return in_training(node)
         case "LayerNormalization":
             return any(node.output[1:])  # mean and deviation without the axes that were reduced
         case "RMSNormalization":
@@ -223,6 +227,7 @@ def check_operators(model: onnx.ModelProto) -> None:
         for node in graph.node:
             if not known(node):
                 name = ("" if node.domain in OWN else f"{node.domain}::") + node.op_type
+                name += " in training" if in_training(node) else ""
                 counts[name] = counts.get(name, 0) + 1
     if counts:
         said = [f"{name} ({n}{' times' if n > 1 else ''})" for name, n in counts.items()]

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from dgtl.tvm.workload.importer.graph import (
     Writer,
     attributes_of,
+    inferred,
     opset_of,
     reads,
     shapes,
@@ -57,7 +58,7 @@ class _Sequences:
 
     def __init__(self, model: onnx.ModelProto):
         self.model = model
-        self.lengths = shapes(onnx.shape_inference.infer_shapes(model))
+        self.lengths = shapes(inferred(model))
         self.constants = {w.name: w for w in model.graph.initializer}
         self.parts: dict[str, list[str]] = {}
         self.nodes: list[onnx.NodeProto] = []

@@ -11,15 +11,15 @@ import logging
 import warnings
 from typing import TYPE_CHECKING
 
-import onnx
 from tvm.relax.frontend.onnx import onnx_frontend
 
 from dgtl.tvm.workload.importer.converters import converters
-from dgtl.tvm.workload.importer.graph import opset_of, reads, title, with_nodes
+from dgtl.tvm.workload.importer.graph import inferred, opset_of, reads, title, with_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import onnx
     import tvm
 
 
@@ -58,13 +58,13 @@ def blamed(model: onnx.ModelProto, attempt: Callable[[onnx.ModelProto], object])
     Returns:
         Its name and operator; empty where each alone is fine.
     """
-    inferred = onnx.shape_inference.infer_shapes(model)
-    values = (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+    model = inferred(model)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
     known = {value.name: value for value in values}
-    weights = {weight.name: weight for weight in inferred.graph.initializer}
-    for node in inferred.graph.node:
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    for node in model.graph.node:
         names = dict.fromkeys(reads(node))
-        alone = with_nodes(inferred, [node])
+        alone = with_nodes(model, [node])
         for field in ("input", "output", "initializer"):
             alone.graph.ClearField(field)
         alone.graph.initializer.extend(weights[n] for n in names if n in weights)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tvm
-from onnx import TensorProto
+from onnx import TensorProto, helper
+from onnx_models import constant, model, node, value
 from tvm import relax
 from zoo.case import inputs
 from zoo.graph import Graph
@@ -15,6 +17,7 @@ from dgtl.device.values import differences
 from dgtl.tvm import hardware as machine
 from dgtl.tvm.workload.importer.graph import graph_inputs
 from dgtl.tvm.workload.importer.model import import_model
+from dgtl.tvm.workload.importer.to_relax import to_relax
 from dgtl.tvm.workload.tasks import lower
 
 pytestmark = pytest.mark.slow
@@ -39,6 +42,47 @@ def assert_as_onnx_runtime(graph: Graph, *outputs: str) -> None:
         found = tensor.numpy()
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
         assert max(differences(expected, found)) <= 1e-5
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    """Names of the operators of Relax that a model becomes."""
+    block = to_relax(import_model(model).model)["main"].body.blocks[0]
+    values = [binding.value for binding in block.bindings]
+    return [value.op.name for value in values if isinstance(value, relax.Call)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_constant_statistics_are_a_product_and_a_sum(dtype):
+    rng = np.random.default_rng(0)
+    told = {name: constant(name, rng.uniform(0.5, 2, 4), dtype) for name in "sbmv"}
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    given = model(
+        [node("BatchNormalization", "x s b m v", "y", epsilon=1e-3)],
+        [value("x", [1, 4, 5], kind)],
+        [value("y", None, kind)],
+        list(told.values()),
+    )
+    assert operators(given) == ["relax.multiply", "relax.add"]
+    x = rng.standard_normal((1, 4, 5)).astype(dtype)
+    expected = onnxruntime.InferenceSession(given.SerializeToString()).run(None, {"x": x})
+    built = relax.VirtualMachine(
+        tvm.compile(lower(import_model(given).model, TARGET), TARGET), tvm.cpu()
+    )
+    np.testing.assert_allclose(
+        built["main"](tvm.runtime.tensor(x)).numpy(),
+        expected[0],
+        rtol=2 * np.finfo(dtype).eps ** 0.8,
+    )
+
+
+def test_constant_places_from_the_end_are_taken_without_a_comparison():
+    given = model(
+        [node("Gather", "x at", "y", axis=1)],
+        [value("x", [2, 5, 3])],
+        [value("y", None)],
+        [constant("at", [-1, 0, -5])],
+    )
+    assert operators(given) == ["relax.take"]
 
 
 def test_infinities_of_either_sign():
