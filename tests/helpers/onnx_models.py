@@ -193,9 +193,9 @@ def loop() -> onnx.ModelProto:
             node("FusedMatMul", "b w", "c", domain="com.microsoft"),
             node("FusedMatMul", "c w", "y", domain="com.microsoft"),
         ],
-        [value("x", [1, 4])],
+        [value("x", [1, 4]), value("n", [], INT64)],
         [value("y", [1, 4])],
-        [weight("w", 4, 4), constant("n", 3)],
+        [weight("w", 4, 4)],
         domains=["com.microsoft"],
     )
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+DEEP = 4
+"""How deep a loop may lie within others that are written out."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Network:
     """A network as it is tuned, and what it came from.
@@ -78,8 +82,10 @@ def import_model(
     original, remarks = fix_shapes(model, shapes)
     plain = resize_axes.of_all_axes(rewrites.without_dropout(_newer(original, remarks)))
     simple = _simplified(plain, remarks)
-    written = rewrites.decomposed(simple)
-    if written is not simple:
+    for _ in range(DEEP):
+        written = rewrites.decomposed(simple)
+        if written is simple:
+            break
         simple = _simplified(written, remarks)
     try:
         prepared, tail = cut_tail(simple)
@@ -128,11 +134,23 @@ def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
 
 
 def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """The model without arithmetic on constants and shapes, the rest simplified by onnxslim."""
+    """The model without arithmetic on constants and shapes, the rest simplified by onnxslim.
+
+    An If on a constant is gone after that, so that more may be constant.
+    """
+    return _folded(_slim(_folded(model, remarks), remarks), remarks)
+
+
+def _folded(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     try:
-        model = folded(model)
+        return folded(model)
     except Exception as error:
-        remarks.append(f"what it computes of constants stays in the network: {one_line(error)}")
+        remark = f"what it computes of constants stays in the network: {one_line(error)}"
+        remarks += [remark] if remark not in remarks else []
+        return model
+
+
+def _slim(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     reasons = []
     for gentler in ([], ["graph_fusion"], ["graph_fusion", "subexpression_elimination"]):
         copied = onnx.ModelProto()

@@ -1,9 +1,8 @@
 """Operators that TVM has not, or not in full, written out in others that it has.
 
-What ONNX itself defines by other operators (its functions) is inlined; recurrent layers are
-unrolled (`dgtl.tvm.workload.importer.recurrent`), some resizes are sums
-(`dgtl.tvm.workload.importer.resize`), and sequences are taken apart
-(`dgtl.tvm.workload.importer.sequences`).
+What ONNX itself defines by other operators (its functions) is inlined; loops and recurrent layers
+are unrolled (`loops`, `recurrent`), sequences taken apart (`sequences`), Fourier transforms are
+products (`spectra`), some resizes sums (`resize`): modules beside this one.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import recurrent, resize, resize_axes, sequences
+from dgtl.tvm.workload.importer import loops, recurrent, resize, resize_axes, sequences, spectra
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import (
     OWN,
@@ -118,7 +117,16 @@ def without_dropout(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model in operators that TVM has, where there is a known way; else the model itself."""
-    written = resize.written_out(_padded(recurrent.unrolled(sequences.taken_apart(model))))
+    written = model
+    for way in (
+        loops.unrolled,
+        sequences.taken_apart,
+        recurrent.unrolled,
+        _padded,
+        spectra.written_out,
+        resize.written_out,
+    ):
+        written = way(written)
     functions = {
         (node.domain, node.op_type)
         for node in written.graph.node

@@ -1,0 +1,142 @@
+"""Fourier transforms as products with constant sines and cosines, which are layers like others.
+
+Of the lengths that models have (speech: 200 to 2048) that is no more work than their other layers.
+https://onnx.ai/onnx/operators, DFT and STFT.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from dgtl.tvm.workload.importer.graph import (
+    OWN,
+    Writer,
+    attributes_of,
+    inferred,
+    opset_of,
+    shapes,
+    with_nodes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+OPERATORS = {"DFT", "STFT"}
+
+AXIS_IS_INPUT = 20
+"""The operator set from which on the axis of DFT is an input."""
+
+
+def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model without Fourier transforms, as far as their lengths are known.
+
+    The model itself where there is none.
+    """
+    if not any(n.op_type in OPERATORS and n.domain in OWN for n in model.graph.node):
+        return model
+    known = inferred(model)
+    lengths, constants = shapes(known), {w.name: w for w in model.graph.initializer}
+    types = {
+        v.name: v.type.tensor_type.elem_type for v in (*known.graph.value_info, *known.graph.input)
+    }
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+    for node in model.graph.node:
+        writer = None
+        if node.op_type in OPERATORS and node.domain in OWN:
+            given = [*node.input, "", "", ""]
+            values = {
+                i: numpy_helper.to_array(constants[name])
+                for i, name in enumerate(given)
+                if name in constants
+            }
+            asked = {i for i, name in enumerate(given) if i and name}
+            if asked <= values.keys():
+                shape = lengths.get(node.input[0], ())
+                kind = helper.tensor_dtype_to_np_dtype(types.get(node.input[0], 1))
+                write = _dft if node.op_type == "DFT" else _stft
+                writer = write(node, shape, kind, values, opset_of(model))
+        if writer is None:
+            nodes.append(node)
+            continue
+        nodes += writer.nodes
+        weights += writer.weights
+    return with_nodes(model, nodes, weights)
+
+
+def waves(length: int, outputs: int, *, inverse: bool = False) -> NDArray[np.float64]:
+    """What takes elements to their transform: [length, outputs, complex of it, complex]."""
+    angle = 2 * np.pi / length * (np.outer(np.arange(length), np.arange(outputs)) % length)
+    sign = 1 if inverse else -1
+    cosine, sine = np.cos(angle), sign * np.sin(angle)
+    matrix = np.stack([np.stack([cosine, sine], -1), np.stack([-sine, cosine], -1)], -2)
+    return matrix / (length if inverse else 1)
+
+
+def _dft(
+    node: onnx.NodeProto,
+    shape: tuple[int, ...],
+    kind: np.dtype[Any],
+    values: Mapping[int, NDArray[Any]],
+    opset: int,
+) -> Writer | None:
+    """One product along the axis, which stands last for it."""
+    given = attributes_of(node)
+    rank = len(shape)
+    axis = given.get("axis", 1) if opset < AXIS_IS_INPUT else int(values.get(2, np.array(-2)))
+    inverse, onesided = bool(given.get("inverse", 0)), bool(given.get("onesided", 0))
+    if not shape or not all(shape) or (inverse and onesided):
+        return None
+    axis %= rank
+    length, parts = shape[axis], shape[-1]
+    if int(values.get(1, np.array(length))) != length:
+        return None
+    outputs = length // 2 + 1 if onesided else length
+    matrix = waves(length, outputs, inverse=inverse)[:, :, :parts]
+    matrix = matrix.transpose(0, 2, 1, 3).reshape(length * parts, outputs * 2).astype(kind)
+    writer = Writer(node.output[0])
+    order = [*(i for i in range(rank - 1) if i != axis), axis, rank - 1]
+    rows = [shape[i] for i in order[:-2]]
+    last = writer.op("Transpose", node.input[0], perm=order)
+    last = writer.op("Reshape", last, writer.constant(np.array([*rows, -1])))
+    last = writer.op("MatMul", last, writer.constant(matrix))
+    last = writer.op("Reshape", last, writer.constant(np.array([*rows, outputs, 2])))
+    writer.op("Transpose", last, name=node.output[0], perm=np.argsort(order).tolist())
+    return writer
+
+
+def _stft(
+    node: onnx.NodeProto,
+    shape: tuple[int, ...],
+    kind: np.dtype[Any],
+    values: Mapping[int, NDArray[Any]],
+    opset: int,
+) -> Writer | None:
+    """A convolution of a real signal, whose kernels are waves within the window."""
+    if len(shape) not in (2, 3) or not all(shape) or (len(shape) == 3 and shape[2] != 1):
+        return None
+    step, window = int(values[1]), values.get(2)
+    if window is None and 3 not in values:
+        return None
+    length = int(values[3]) if 3 in values else len(window)
+    window = np.ones(length) if window is None else window
+    if len(window) != length:
+        return None
+    onesided = bool(attributes_of(node).get("onesided", 1))
+    outputs = length // 2 + 1 if onesided else length
+    kernels = waves(length, outputs)[:, :, 0] * window[:, None, None]
+    kernels = kernels.reshape(length, -1).T[:, None].astype(kind)
+    writer = Writer(node.output[0])
+    batch, samples = shape[:2]
+    last = writer.op("Reshape", node.input[0], writer.constant(np.array([batch, 1, samples])))
+    last = writer.op("Conv", last, writer.constant(kernels), strides=[step])
+    last = writer.op("Transpose", last, perm=[0, 2, 1])
+    shape_after = writer.constant(np.array([batch, -1, outputs, 2]))
+    writer.op("Reshape", last, shape_after, name=node.output[0])
+    return writer
