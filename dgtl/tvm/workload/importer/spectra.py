@@ -122,11 +122,9 @@ def _stft(
     if len(shape) not in (2, 3) or not all(shape) or (len(shape) == 3 and shape[2] != 1):
         return None
     step, window = int(values[1]), values.get(2)
-    if window is None and 3 not in values:
-        return None
-    length = int(values[3]) if 3 in values else len(window)
+    length = int(values[3]) if 3 in values else 0 if window is None else len(window)
     window = np.ones(length) if window is None else window
-    if len(window) != length:
+    if not length or len(window) != length:
         return None
     onesided = bool(attributes_of(node).get("onesided", 1))
     outputs = length // 2 + 1 if onesided else length
