@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import ArrayLike
 
@@ -151,6 +151,26 @@ class Writer:
         name = name or f"{self.stem}/c{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(value), name))
         return name
+
+
+def replaced(
+    model: onnx.ModelProto, write: Callable[[onnx.NodeProto], Writer | None]
+) -> onnx.ModelProto:
+    """The model with others in place of some nodes, without inferred shapes.
+
+    Args:
+        model: any.
+        write: says what takes a node's place; None: it stays.
+    """
+    nodes: list[onnx.NodeProto] = []
+    weights: list[onnx.TensorProto] = []
+    for node in model.graph.node:
+        writer = write(node)
+        nodes += [node] if writer is None else writer.nodes
+        weights += [] if writer is None else writer.weights
+    result = with_nodes(model, nodes, weights)
+    del result.graph.value_info[:]
+    return result
 
 
 def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:

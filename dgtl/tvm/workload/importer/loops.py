@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, Writer, attributes_of, opset_of, with_nodes
+from dgtl.tvm.workload.importer.graph import OWN, Writer, attributes_of, opset_of, replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,19 +39,12 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
         for weight in model.graph.initializer
         if math.prod(weight.dims) == 1
     }
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    for node in model.graph.node:
+
+    def write(node: onnx.NodeProto) -> Writer | None:
         steps = _steps(node, constants)
-        if steps is None:
-            nodes.append(node)
-            continue
-        writer = _written(node, steps)
-        nodes += writer.nodes
-        weights += writer.weights
-    result = with_nodes(model, nodes, weights)
-    del result.graph.value_info[:]
-    return result
+        return None if steps is None else _written(node, steps)
+
+    return replaced(model, write)
 
 
 def _steps(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> int | None:

@@ -19,8 +19,8 @@ from dgtl.tvm.workload.importer.graph import (
     attributes_of,
     inferred,
     opset_of,
+    replaced,
     shapes,
-    with_nodes,
 )
 
 if TYPE_CHECKING:
@@ -50,21 +50,14 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
         return model
     known = shapes(inferred(model))
     constants = {w.name: w for w in model.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    for number, node in enumerate(model.graph.node):
-        layer = None
-        if node.op_type in ACTIVATIONS and node.domain in OWN:
-            layer = _Layer.of(node, f"{node.op_type}{number}", known, constants)
-        if layer is None:
-            nodes.append(node)
-            continue
-        layer.write()
-        nodes += layer.writer.nodes
-        weights += layer.writer.weights
-    result = with_nodes(model, nodes, weights)
-    del result.graph.value_info[:]
-    return result
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        if node.op_type not in ACTIVATIONS or node.domain not in OWN:
+            return None
+        layer = _Layer.of(node, known, constants)
+        return None if layer is None else layer.written()
+
+    return replaced(model, write)
 
 
 class _Layer:
@@ -72,7 +65,6 @@ class _Layer:
 
     Args:
         node: the layer.
-        prefix: of all names.
         shape: of its input; steps, batch, width.
         dtype: of its input.
         attributes: of the node.
@@ -82,7 +74,6 @@ class _Layer:
     def of(
         cls,
         node: onnx.NodeProto,
-        prefix: str,
         known: dict[str, tuple[int, ...]],
         constants: dict[str, onnx.TensorProto],
     ) -> _Layer | None:
@@ -102,18 +93,17 @@ class _Layer:
                 return None
         weight = constants.get(node.input[2])
         dtype = np.float32 if weight is None else numpy_helper.to_array(weight).dtype.type
-        return cls(node, prefix, shape, recurrence[2], dtype, attributes)
+        return cls(node, shape, recurrence[2], dtype, attributes)
 
     def __init__(
         self,
         node: onnx.NodeProto,
-        prefix: str,
         shape: tuple[int, ...],
         hidden: int,
         dtype: Any,
         attributes: dict[str, Any],
     ):
-        self.writer = Writer(prefix)
+        self.writer = Writer(next(filter(None, node.output)))
         self._op, self._constant = self.writer.op, self.writer.constant
         self._node, self._dtype = node, dtype
         self._steps, self._batch, _ = shape
@@ -130,8 +120,8 @@ class _Layer:
         self._functions = given or default
         self._inputs = [*node.input, *[""] * (8 - len(node.input))]
 
-    def write(self) -> None:
-        """Makes the nodes."""
+    def written(self) -> Writer:
+        """The nodes in its place."""
         x = self._inputs[0]
         if self._batch_first:
             x = self._op("Transpose", x, perm=[1, 0, 2])
@@ -154,6 +144,7 @@ class _Layer:
                 self._op("Transpose", joined, name=name, perm=batch_first)
             elif name:
                 self._op("Concat", *parts, name=name, axis=axis)
+        return self.writer
 
     def _direction(self, x: str, direction: int, backwards: bool) -> tuple[list[str], str | None]:
         """States of all steps in the order of the input, and the last cell state of an LSTM."""

@@ -22,8 +22,8 @@ from dgtl.tvm.workload.importer.graph import (
     attributes_of,
     inferred,
     opset_of,
+    replaced,
     shapes,
-    with_nodes,
 )
 from dgtl.tvm.workload.importer.resize_axes import of_parts
 from dgtl.tvm.workload.importer.shapes import TYPES
@@ -79,21 +79,15 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
     values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
     kinds = {v.name: v.type.tensor_type.elem_type for v in values}
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    for node in model.graph.node:
+
+    def write(node: onnx.NodeProto) -> Writer | None:
         found = _resize(node, lengths, constants)
         if found is None or found.like_tvm:
-            nodes.append(node)
-            continue
+            return None
         dtype = np.dtype(TYPES.get(kinds.get(node.input[0], 0), "V"))
-        if dtype.kind != "f":
-            nodes.append(node)
-            continue
-        writer = _by_axes(found, opset_of(model), dtype)
-        nodes += writer.nodes
-        weights += writer.weights
-    return with_nodes(model, nodes, weights)
+        return _by_axes(found, opset_of(model), dtype) if dtype.kind == "f" else None
+
+    return replaced(model, write)
 
 
 def _resize(

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
 from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
     inferred,
+    replaced,
     shapes,
-    with_nodes,
 )
 
 if TYPE_CHECKING:
@@ -41,25 +41,21 @@ def of_all_axes(model: onnx.ModelProto) -> onnx.ModelProto:
 
     What is not said of an axis is a scale of 1, its length, and all of it as the region.
     """
-    wanted = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Resize" and node.domain in OWN and of_parts(attributes_of(node))
-    ]
-    if not wanted:
+    if not any(map(_is_wanted, model.graph.node)):
         return model
     lengths = shapes(inferred(model))
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    for node in model.graph.node:
-        if node in wanted:
-            plain = _Plain(node, lengths.get(node.input[0], ()), constants)
-            nodes += plain.written()
-            weights += plain.writer.weights
-        else:
-            nodes.append(node)
-    return with_nodes(model, nodes, weights)
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        if not _is_wanted(node):
+            return None
+        return _Plain(node, lengths.get(node.input[0], ()), constants).written()
+
+    return replaced(model, write)
+
+
+def _is_wanted(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Resize" and node.domain in OWN and of_parts(attributes_of(node))
 
 
 class _Plain:
@@ -77,8 +73,8 @@ class _Plain:
         self.node, self.before, self.constants = node, before, constants
         self.writer = Writer(node.output[0])
 
-    def written(self) -> list[onnx.NodeProto]:
-        """The nodes in its place; itself where too little is known."""
+    def written(self) -> Writer | None:
+        """The nodes in its place; None where too little is known."""
         given, rank = attributes_of(self.node), len(self.before)
         inputs = [*self.node.input, "", "", ""][: SIZES + 1]
         axes = [axis % rank for axis in given.pop("axes", range(rank)) if rank]
@@ -88,12 +84,12 @@ class _Plain:
             kept = self._kept(inputs[SIZES], [self.before[axis] for axis in axes], policy)
             inputs[SIZES] = "" if kept is None else self.writer.constant(kept)
         if not axes or (policy != b"stretch" and kept is None):
-            return [self.node]
+            return None
         for i, name in enumerate(inputs):
             if i and self._is_given(name) and axes != list(range(rank)):
                 inputs[i] = self._of_all(i, name, axes)
-        plain = helper.make_node("Resize", inputs, self.node.output, self.node.name, **given)
-        return [*self.writer.nodes, plain]
+        self.writer.op("Resize", *inputs, name=self.node.output[0], **given)
+        return self.writer
 
     def _is_given(self, name: str) -> bool:
         return bool(name) and self.constants.get(name, np.empty(1)).size > 0

@@ -18,8 +18,8 @@ from dgtl.tvm.workload.importer.graph import (
     attributes_of,
     inferred,
     opset_of,
+    replaced,
     shapes,
-    with_nodes,
 )
 
 if TYPE_CHECKING:
@@ -45,29 +45,23 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     types = {
         v.name: v.type.tensor_type.elem_type for v in (*known.graph.value_info, *known.graph.input)
     }
-    nodes: list[onnx.NodeProto] = []
-    weights: list[onnx.TensorProto] = []
-    for node in model.graph.node:
-        writer = None
-        if node.op_type in OPERATORS and node.domain in OWN:
-            given = [*node.input, "", "", ""]
-            values = {
-                i: numpy_helper.to_array(constants[name])
-                for i, name in enumerate(given)
-                if name in constants
-            }
-            asked = {i for i, name in enumerate(given) if i and name}
-            if asked <= values.keys():
-                shape = lengths.get(node.input[0], ())
-                kind = helper.tensor_dtype_to_np_dtype(types.get(node.input[0], 1))
-                write = _dft if node.op_type == "DFT" else _stft
-                writer = write(node, shape, kind, values, opset_of(model))
-        if writer is None:
-            nodes.append(node)
-            continue
-        nodes += writer.nodes
-        weights += writer.weights
-    return with_nodes(model, nodes, weights)
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        if node.op_type not in OPERATORS or node.domain not in OWN:
+            return None
+        told = {i: name for i, name in enumerate(node.input) if i and name}
+        if not set(told.values()) <= constants.keys():
+            return None
+        values = {i: numpy_helper.to_array(constants[name]) for i, name in told.items()}
+        shape = lengths.get(node.input[0], ())
+        kind = helper.tensor_dtype_to_np_dtype(types.get(node.input[0], onnx.TensorProto.FLOAT))
+        if node.op_type == "STFT":
+            return _stft(node, shape, kind, values)
+        before = opset_of(model) < AXIS_IS_INPUT
+        axis = attributes_of(node).get("axis", 1) if before else int(values.pop(2, np.array(-2)))
+        return _dft(node, shape, kind, axis, values.get(1))
+
+    return replaced(model, write)
 
 
 def waves(length: int, outputs: int, *, inverse: bool = False) -> NDArray[np.float64]:
@@ -83,19 +77,18 @@ def _dft(
     node: onnx.NodeProto,
     shape: tuple[int, ...],
     kind: np.dtype[Any],
-    values: Mapping[int, NDArray[Any]],
-    opset: int,
+    axis: int,
+    said: NDArray[Any] | None,
 ) -> Writer | None:
-    """One product along the axis, which stands last for it."""
+    """One product along the axis, which stands last for it; of the length that is there."""
     given = attributes_of(node)
     rank = len(shape)
-    axis = given.get("axis", 1) if opset < AXIS_IS_INPUT else int(values.get(2, np.array(-2)))
     inverse, onesided = bool(given.get("inverse", 0)), bool(given.get("onesided", 0))
     if not shape or not all(shape) or (inverse and onesided):
         return None
     axis %= rank
     length, parts = shape[axis], shape[-1]
-    if int(values.get(1, np.array(length))) != length:
+    if said is not None and int(said) != length:
         return None
     outputs = length // 2 + 1 if onesided else length
     matrix = waves(length, outputs, inverse=inverse)[:, :, :parts]
@@ -116,7 +109,6 @@ def _stft(
     shape: tuple[int, ...],
     kind: np.dtype[Any],
     values: Mapping[int, NDArray[Any]],
-    opset: int,
 ) -> Writer | None:
     """A convolution of a real signal, whose kernels are waves within the window."""
     if len(shape) not in (2, 3) or not all(shape) or (len(shape) == 3 and shape[2] != 1):
