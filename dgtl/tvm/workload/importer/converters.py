@@ -70,7 +70,7 @@ class Conv(tvm_onnx.Conv):
                     strict=True,
                 )
             ]
-            attr["pads"] = [begin for begin, _ in pads] + [end for _, end in pads]
+            attr["pads"] = pools.begins_and_ends(pads)
             del attr["auto_pad"]
         return super()._impl_v11(bb, inputs, attr, params)
 
@@ -113,8 +113,7 @@ class ConvTranspose(tvm_onnx.ConvTranspose):
         pads = [int(p) for p in attr.get("pads", [0] * 2 * len(size))]
         if mode in pools.SAME:
             total = [max(f - i * s, 0) for f, i, s in zip(full, size, stride, strict=True)]
-            halves = [pools.halves(mode, n) for n in total]
-            pads = [begin for begin, _ in halves] + [end for _, end in halves]
+            pads = pools.begins_and_ends([pools.halves(mode, n) for n in total])
         begins, ends = pads[: len(size)], pads[len(size) :]
         outputs = [f - b - e for f, b, e in zip(full, begins, ends, strict=True)]
         # Output y of the full result is phase y % s of step y // s, a sum over taps: step - tap.

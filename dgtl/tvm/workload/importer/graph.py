@@ -112,6 +112,12 @@ def inferred(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Type of the elements of every value of which the model tells it, as ONNX counts types."""
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    return {value.name: value.type.tensor_type.elem_type for value in values}
+
+
 def with_nodes(
     model: onnx.ModelProto,
     nodes: Iterable[onnx.NodeProto],

@@ -25,6 +25,11 @@ def same(mode, size, stride, window):
     return halves(mode, max((-(-size // stride) - 1) * stride + window - size, 0))
 
 
+def begins_and_ends(pads):
+    """Padding of every axis as ONNX writes it: begins, then ends."""
+    return [begin for begin, _ in pads] + [end for _, end in pads]
+
+
 def halves(mode, total):
     """Padding at both ends; which has the larger half of an odd one, the mode says."""
     begin = (total + (mode == b"SAME_LOWER")) // 2

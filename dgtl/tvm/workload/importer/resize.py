@@ -20,6 +20,7 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    element_types,
     inferred,
     opset_of,
     replaced,
@@ -77,8 +78,7 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     model = inferred(model)
     lengths = shapes(model)
     constants = {w.name: numpy_helper.to_array(w) for w in model.graph.initializer}
-    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
-    kinds = {v.name: v.type.tensor_type.elem_type for v in values}
+    kinds = element_types(model)
 
     def write(node: onnx.NodeProto) -> Writer | None:
         found = _resize(node, lengths, constants)

@@ -16,6 +16,7 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    element_types,
     inferred,
     opset_of,
     replaced,
@@ -41,10 +42,8 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     if not any(n.op_type in OPERATORS and n.domain in OWN for n in model.graph.node):
         return model
     known = inferred(model)
-    lengths, constants = shapes(known), {w.name: w for w in model.graph.initializer}
-    types = {
-        v.name: v.type.tensor_type.elem_type for v in (*known.graph.value_info, *known.graph.input)
-    }
+    lengths, types = shapes(known), element_types(known)
+    constants = {w.name: w for w in model.graph.initializer}
 
     def write(node: onnx.NodeProto) -> Writer | None:
         if node.op_type not in OPERATORS or node.domain not in OWN:
