@@ -148,8 +148,10 @@ def test_methods_are_asked_by_name_and_never_imported_by_a_run():
         if room_of(module) == "run":
             assert {m for m in own_modules(path) if m.startswith("dgtl.methods.")} <= {
                 "dgtl.methods.base",
+                "dgtl.methods.even",
                 "dgtl.methods.loop",
                 "dgtl.methods.schedule",
+                "dgtl.methods.schedulers",
             }
 
 

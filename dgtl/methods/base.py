@@ -106,7 +106,7 @@ class Method(abc.ABC):
 
     Attributes:
         name: as reports call it.
-        scheduler: name of the one that it goes best with, see `dgtl.methods.schedule`.
+        scheduler: name of the one that it goes best with, see `dgtl.methods.schedulers`.
         cached_training_s: seconds that learning took the earlier run whose model `prepare` loaded.
     """
 

@@ -3,10 +3,10 @@
 Equal hashes, equal trials from the same seed on the same problem. It is over
 
 - the code that decides trials: the module of the method and what it imports, of the rooms in
-  `DECIDING`, imports within functions included; and what every method is given (`GIVEN`). Comments,
-  docstrings, formatting, imports for type checkers and the places of files do not count;
-- the settings: the resolved ``model`` section of the configuration, and the scheduler where one was
-  named that is not the method's own;
+  `DECIDING`, imports within functions included; what every method is given (`GIVEN`); and the
+  scheduler. Comments, docstrings, formatting, imports for type checkers and the places of files do
+  not count;
+- the settings: the resolved ``model`` section of the configuration;
 - major and minor versions of the packages in `PACKAGES` that this code imports.
 
 What is learned from, how many trials there are and how they are measured is no part of the model.
@@ -43,6 +43,9 @@ GIVEN = (
 )
 """What a method is handed or run by, whether it imports it or not."""
 
+SCHEDULER = "dgtl.methods.{}"
+"""The module of a scheduler, by its name."""
+
 PACKAGES = {
     "gpflow": "gpflow",
     "gpflux": "gpflux",
@@ -75,13 +78,11 @@ def model_hash(
     program = this_program() if program is None else program
     if settings is None or program.module(settings.get("_target_", "")) is None:
         return UNKNOWN
-    targets = frozenset(filter(None, map(program.module, _targets(settings))))
-    code, packages = program.code(targets)
+    scheduler = scheduler or program.scheduler_of(str(settings["_target_"]))
+    targets = [*_targets(settings), *([SCHEDULER.format(scheduler)] if scheduler else [])]
+    code, packages = program.code(frozenset(filter(None, map(program.module, targets))))
     versions = {package: _version(PACKAGES[package]) for package in packages}
-    decided: list[Any] = [code, _placeless(settings), versions]
-    if scheduler not in (None, program.scheduler_of(str(settings["_target_"]))):
-        decided.append(scheduler)
-    text = json.dumps(decided, sort_keys=True)
+    text = json.dumps([code, _placeless(settings), versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from dgtl.methods.schedule import Even, search
+from dgtl.methods.even import Even
+from dgtl.methods.schedule import search
 from dgtl.report.progress import Planned
 
 if TYPE_CHECKING:

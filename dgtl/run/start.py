@@ -20,7 +20,7 @@ from dgtl.core.cores import available_cores
 from dgtl.core.files import free_name
 from dgtl.core.history import History
 from dgtl.methods.loop import Budget
-from dgtl.methods.schedule import SCHEDULERS
+from dgtl.methods.schedulers import SCHEDULERS
 from dgtl.results.run_folder import Origin, changed, claim
 from dgtl.tracking.tracker import Tracker, run_name
 

@@ -15,8 +15,10 @@ from dgtl.core.space import DesignSpace
 from dgtl.features.problem import Problem
 from dgtl.methods.dgp import DGP
 from dgtl.methods.dgp_paper import PaperDGP
+from dgtl.methods.even import Even
+from dgtl.methods.gradient import Gradient
 from dgtl.methods.loop import Budget, TaskSearch
-from dgtl.methods.schedule import Even, Gradient, search
+from dgtl.methods.schedule import search
 from dgtl.models.deep_gp.model import DGPConfig
 from dgtl.models.stacked import StackConfig
 from dgtl.models.xgb import XGBConfig

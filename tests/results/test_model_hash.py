@@ -11,8 +11,9 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from dgtl.core.history import SourceTask, TrialLog
+from dgtl.methods.schedulers import SCHEDULERS
 from dgtl.results import model_hash as hashing
-from dgtl.results.model_hash import GIVEN, UNKNOWN, Program, model_hash, this_program
+from dgtl.results.model_hash import GIVEN, SCHEDULER, UNKNOWN, Program, model_hash, this_program
 from dgtl.results.run_folder import Origin
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,8 @@ class Deep:
         importlib.import_module("dgtl.models.named")
         return WIDTH * late.STEPS
 ''',
+    "dgtl/methods/even.py": "TRIALS = 80\n",
+    "dgtl/methods/expected.py": "TRUST = 0.1\n",
     "baselines/__init__.py": "",
     "baselines/floor.py": "import numpy as np\n\n\nclass Floor:\n    seed = 0\n",
 }
@@ -145,16 +148,27 @@ def test_settings_are_part_of_it(change, same, before, tmp_path):
     assert (model_hash({**DEEP, **change}, program) == before[0]) == same
 
 
-def test_a_scheduler_is_part_of_it_unless_it_is_the_methods_own(tmp_path):
+def test_the_scheduler_is_part_of_it_given_or_the_methods_own(tmp_path):
     own = f"{FILES['dgtl/methods/deep.py']}    scheduler = 'expected'\n"
     paper = "from dgtl.methods.deep import Deep as Base\n\n\nclass Paper(Base):\n    layers = 1\n"
-    program = written(tmp_path, **{"dgtl/methods/deep.py": own, "dgtl/methods/paper.py": paper})
+    files = {"dgtl/methods/deep.py": own, "dgtl/methods/paper.py": paper}
+    program = written(tmp_path / "before", **files)
+    trusting = {**files, "dgtl/methods/expected.py": "TRUST = 0.5\n"}
+    after = written(tmp_path / "after", **trusting)
     for settings in (DEEP, {"_target_": "dgtl.methods.paper.Paper"}):
         kept = model_hash(settings, program)
         assert model_hash(settings, program, scheduler="expected") == kept
-        assert model_hash(settings, program, scheduler="even") != kept
+        even = model_hash(settings, program, scheduler="even")
+        assert even != kept
+        assert model_hash(settings, after) != kept
+        assert model_hash(settings, after, scheduler="even") == even
     assert model_hash(FLOOR, program, scheduler="even") != model_hash(FLOOR, program)
     assert model_hash({"_target_": "their.own.Method"}, scheduler="even") == UNKNOWN
+
+
+def test_every_scheduler_has_a_module_of_its_name():
+    for name, scheduler in SCHEDULERS.items():
+        assert scheduler.__module__ == SCHEDULER.format(name)
 
 
 def test_every_method_has_the_scheduler_that_is_read_from_its_source():

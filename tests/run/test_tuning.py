@@ -16,7 +16,7 @@ from dgtl.core.records import CHECK, KNOWN, best_trial
 from dgtl.features.problem import Problem
 from dgtl.measure.replay import ReplayMeasurer
 from dgtl.methods.loop import Budget
-from dgtl.methods.schedule import SCHEDULERS
+from dgtl.methods.schedulers import SCHEDULERS
 from dgtl.report.progress import Progress
 from dgtl.run.tuning import Tuning, choose, verified
 
