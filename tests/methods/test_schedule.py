@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgtl.methods.even import Even
-from dgtl.methods.expected import Expected
+from dgtl.methods.expected import Expected, promised_s
 from dgtl.methods.gradient import FAILED_STEPS, Gradient
 from dgtl.methods.loop import Budget, TaskSearch
 from dgtl.methods.schedule import search
