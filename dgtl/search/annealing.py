@@ -111,6 +111,27 @@ def anneal(
     return walk(space, score, rng, top=top, options=options, start=start, exclude=exclude).best
 
 
+class Known:
+    """A score that is asked once for each configuration: chains cross, and turn back.
+
+    Args:
+        score: of a batch of configurations [N, K], [N]. Deterministic.
+    """
+
+    def __init__(self, score: Callable[[Configurations], NDArray[np.floating]]):
+        self._score = score
+        self._of: dict[bytes, float] = {}
+
+    def __call__(self, configs: Configurations) -> NDArray[np.float64]:
+        """Scores [N] of configurations [N, K]."""
+        rows = [config.tobytes() for config in np.ascontiguousarray(configs)]
+        new = {row: i for i, row in enumerate(rows) if row not in self._of}
+        if new:
+            scores = self._score(configs[list(new.values())])
+            self._of.update(zip(new, scores.tolist(), strict=True))
+        return np.array([self._of[row] for row in rows])
+
+
 @dataclasses.dataclass(frozen=True)
 class Walk:
     """What `walk` found and where it stands.
@@ -136,18 +157,19 @@ def walk(
 ) -> Walk:
     """`anneal` that also tells where its chains ended; same arguments."""
     options = options or AnnealingOptions()
+    known = Known(score)
     points = space.sample(rng, options.chains)
     if start is not None:
         n = min(len(start), options.chains)
         points[:n] = start[:n]
-    scores = score(points)
+    scores = known(points)
     best = Best(space, top, exclude)
     best.add(points, scores)
     stale = 0
     for step in range(options.steps):
         temperature = options.temperature * (1 - step / options.steps)
         proposals = space.neighbours(rng, points)
-        proposed = score(proposals)
+        proposed = known(proposals)
         accept = accepted(scores, proposed, temperature, rng.random(len(points)))
         points[accept] = proposals[accept]
         scores = np.where(accept, proposed, scores)

@@ -42,6 +42,23 @@ def separable(space: DesignSpace, seed: int):
     return score, best, float(score(best)[0])
 
 
+def flat(configs):
+    """A score that knows no difference."""
+    return np.zeros(len(configs))
+
+
+def steps_seen(monkeypatch) -> list[int]:
+    """The number of chains in each step of annealing from now on."""
+    steps: list[int] = []
+
+    def spied(current, *rest):
+        steps.append(len(current))
+        return accepted(current, *rest)
+
+    monkeypatch.setattr(annealing, "accepted", spied)
+    return steps
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_greedy_annealing_finds_the_optimum_of_a_separable_score(seed):
     space = small(3, 5, 2, 7, 4)
@@ -133,16 +150,25 @@ def test_start_is_left_as_it_was_even_if_there_is_too_much_of_it():
     np.testing.assert_array_equal(start, before)
 
 
-def test_annealing_stops_when_nothing_changes_any_more():
-    calls = []
-
-    def score(configs):
-        calls.append(len(configs))
-        return np.zeros(len(configs))
-
+def test_annealing_stops_when_nothing_changes_any_more(monkeypatch):
+    steps = steps_seen(monkeypatch)
     options = AnnealingOptions(chains=2, steps=500, patience=7)
-    anneal(small(2, 2), score, np.random.default_rng(0), top=1, options=options)
-    assert len(calls) == 1 + 7
+    anneal(small(2, 2), flat, np.random.default_rng(0), top=1, options=options)
+    assert steps == [2] * 7
+
+
+@given(seeds)
+def test_every_configuration_is_scored_once(seed):
+    space, asked = small(3, 4, 2), []
+    score, *_ = separable(space, seed)
+
+    def told(configs):
+        asked.extend(space.keys(configs))
+        return score(configs)
+
+    options = AnnealingOptions(chains=8, steps=30, patience=30)
+    anneal(space, told, np.random.default_rng(seed), top=24, options=options)
+    assert len(asked) == len(set(asked)) <= space.size
 
 
 @given(
@@ -322,18 +348,13 @@ def test_the_first_chains_start_where_told_and_the_others_at_random():
     np.testing.assert_array_equal(asked[0][3:], random[3:])
 
 
-def test_settings_are_autotvms_unless_others_are_given():
+def test_settings_are_autotvms_unless_others_are_given(monkeypatch):
     options = AnnealingOptions()
     assert (options.chains, options.steps, options.temperature) == (128, 500, 1.0)
     assert options.patience == 50
-    rows = []
-
-    def score(configs):
-        rows.append(len(configs))
-        return np.zeros(len(configs))
-
-    anneal(small(2), score, np.random.default_rng(0), top=2)
-    assert rows == [128] * (1 + 50)
+    steps = steps_seen(monkeypatch)
+    anneal(small(2), flat, np.random.default_rng(0), top=2)
+    assert steps == [128] * 50
 
 
 def test_best_is_full_of_the_first_of_equals():
