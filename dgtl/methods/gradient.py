@@ -70,13 +70,10 @@ class Gradient(Greedy):
         self._alpha, self._window = alpha, window
 
     def saving(self, tasks: Sequence[TaskSearch], place: int) -> float:
-        return tasks[place].problem.task.weight * self.fall_s(tasks[place])
-
-    def fall_s(self, task: TaskSearch) -> float:
-        """Seconds that the next step may save of one run of a task."""
-        history = task.best_history_s
+        history = tasks[place].best_history_s
         n = len(history)
         seen = 0.0
         if n > self._window and math.isfinite(history[-1 - self._window]):
             seen = (history[-1 - self._window] - history[-1]) / self._window
-        return self._alpha * seen + (1 - self._alpha) * history[-1] / n
+        fall_s = self._alpha * seen + (1 - self._alpha) * history[-1] / n
+        return tasks[place].problem.task.weight * fall_s
