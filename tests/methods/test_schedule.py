@@ -125,7 +125,7 @@ def test_a_fall_is_that_of_metaschedule():
     falls = []
     for _ in range(5):
         task.step(1)
-        falls.append(Gradient(MANY).fall_s(task))
+        falls.append(Gradient(MANY).saving([task], 0))
     assert falls == pytest.approx(
         [
             0.8 * 8.0,
