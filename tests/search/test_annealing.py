@@ -47,13 +47,13 @@ def flat(configs):
     return np.zeros(len(configs))
 
 
-def steps_seen(monkeypatch) -> list[int]:
-    """The number of chains in each step of annealing from now on."""
-    steps: list[int] = []
+def steps_seen(monkeypatch) -> list[tuple[int, float]]:
+    """The number of chains and the temperature of each step of annealing from now on."""
+    steps: list[tuple[int, float]] = []
 
-    def spied(current, *rest):
-        steps.append(len(current))
-        return accepted(current, *rest)
+    def spied(current, proposed, temperature, uniform):
+        steps.append((len(current), temperature))
+        return accepted(current, proposed, temperature, uniform)
 
     monkeypatch.setattr(annealing, "accepted", spied)
     return steps
@@ -154,7 +154,7 @@ def test_annealing_stops_when_nothing_changes_any_more(monkeypatch):
     steps = steps_seen(monkeypatch)
     options = AnnealingOptions(chains=2, steps=500, patience=7)
     anneal(small(2, 2), flat, np.random.default_rng(0), top=1, options=options)
-    assert steps == [2] * 7
+    assert [chains for chains, _ in steps] == [2] * 7
 
 
 @given(seeds)
@@ -249,17 +249,13 @@ def test_an_equal_one_is_taken_but_at_zero_temperature():
 
 
 def test_temperature_falls_along_a_line_to_zero(monkeypatch):
-    found = []
-
-    def spied(current, proposed, temperature, uniform):
-        found.append(temperature)
-        return accepted(current, proposed, temperature, uniform)
-
-    monkeypatch.setattr(annealing, "accepted", spied)
+    steps = steps_seen(monkeypatch)
     options = AnnealingOptions(chains=3, steps=8, temperature=2.0, patience=8)
     score, *_ = separable(SPACE, 0)
     anneal(SPACE, score, np.random.default_rng(0), top=100, options=options)
-    assert found == pytest.approx([2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25])
+    assert [temperature for _, temperature in steps] == pytest.approx(
+        [2.0, 1.75, 1.5, 1.25, 1.0, 0.75, 0.5, 0.25]
+    )
 
 
 def walked(space, score, rng, top, options, start, exclude):
@@ -354,7 +350,7 @@ def test_settings_are_autotvms_unless_others_are_given(monkeypatch):
     assert options.patience == 50
     steps = steps_seen(monkeypatch)
     anneal(small(2), flat, np.random.default_rng(0), top=2)
-    assert steps == [128] * 50
+    assert [chains for chains, _ in steps] == [128] * 50
 
 
 def test_best_is_full_of_the_first_of_equals():
