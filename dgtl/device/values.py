@@ -46,11 +46,13 @@ def scale_of(expected: Array) -> float:
     return max(float(np.abs(values[np.isfinite(values)]).max(initial=0.0)), 1e-30)
 
 
-def differences(expected: Array, actual: Array, scale: float | None = None) -> tuple[float, float]:
-    """Largest difference relative to ``scale`` (`scale_of`), and the fraction flipped.
+def differences(
+    expected: Array, actual: Array, scale: float | None = None, noise: float = 0.0
+) -> tuple[float, float]:
+    """Largest difference beyond ``noise`` relative to ``scale`` (`scale_of`), and what is flipped.
 
-    Flipped are true and false, whole numbers, and nan or inf where the other has none or another;
-    of bytes, which are rounded numbers, those that differ by more than one.
+    Flipped is what fraction of true and false, of whole numbers, and of nan or inf where the other
+    has none or another; of bytes, which are rounded numbers, those that differ by more than one.
     """
     if not expected.size:
         return 0.0, 0.0
@@ -61,7 +63,7 @@ def differences(expected: Array, actual: Array, scale: float | None = None) -> t
     e, a = expected.astype(np.float64), actual.astype(np.float64)
     finite = np.isfinite(e) & np.isfinite(a)
     same = finite | (e == a) | (np.isnan(e) & np.isnan(a))
-    largest = float(np.abs(e[finite] - a[finite]).max(initial=0.0))
+    largest = max(float(np.abs(e[finite] - a[finite]).max(initial=0.0)) - noise, 0.0)
     return largest / (scale_of(expected) if scale is None else scale), float(np.mean(~same))
 
 

@@ -143,6 +143,7 @@ def tune(
     *,
     seconds: float = SECONDS,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Any] | None = None,
     inputs: str | Path | None = None,
     num_cores: int | None = None,
     seed: int = 0,
@@ -158,6 +159,8 @@ def tune(
         model: an ONNX file.
         seconds: wall clock of the search; importing, checking and building come on top.
         shapes: of inputs with open extents, by name.
+        constants: values of inputs that the network is not to take any more, by name: numbers or
+            nested lists of them, such as ``{"sr": 16000}``.
         inputs: npz file with a value for each input, to check and time with; None: random ones.
         num_cores: threads that the network may use; None: as many as there are cores.
         seed: of every random choice.
@@ -178,6 +181,7 @@ def tune(
         out=Path(kept.name),
         seconds=seconds,
         shapes=dict(shapes or {}),
+        constants=dict(constants or {}),
         inputs=None if inputs is None else Path(inputs),
         num_cores=num_cores,
         seed=seed,

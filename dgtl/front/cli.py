@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dgtl
 from dgtl.core.locales import speak_utf8
@@ -69,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
         help="of an input with open extents; once for each",
     )
     tune.add_argument(
+        "--constant",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of an input that the tuned network is not to take; once for each",
+    )
+    tune.add_argument(
         "--inputs", type=Path, metavar="FILE.npz", help="values to check and time with"
     )
     tune.add_argument(
@@ -118,6 +126,7 @@ def _tune(args: argparse.Namespace) -> int:
         out=args.out or Path(f"{args.model.stem}_tuned"),
         seconds=args.seconds,
         shapes=dict(map(shape, args.shape)),
+        constants=dict(map(constant, args.constant)),
         inputs=args.inputs,
         num_cores=args.cores,
         seed=args.seed,
@@ -186,6 +195,21 @@ def shape(text: str) -> tuple[str, list[int]]:
         return name, [int(extent) for extent in extents.split(",")]
     except ValueError:
         raise ValueError(f"--shape {text}: write it as --shape NAME=1,3,224,224") from None
+
+
+def constant(text: str) -> tuple[str, Any]:
+    """Name and value of ``NAME=VALUE``, a number or nested lists of them.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    name, _, value = text.rpartition("=")
+    try:
+        if not name:
+            raise ValueError
+        return name, json.loads(value)
+    except ValueError:
+        raise ValueError(f"--constant {text}: write it as --constant NAME=16000") from None
 
 
 if __name__ == "__main__":

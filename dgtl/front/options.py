@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dgtl.core.local_history import default_folder
 OF_SETTINGS = {
     r"workload\.path=": "",
     r"workload\.shapes": "--shape",
+    r"workload\.constants": "--constant",
     r"workload\.inputs": "--inputs",
     r"hardware\.num_cores=": "--cores ",
     r"hydra\.run\.dir=FOLDER": "--out FOLDER",
@@ -34,13 +36,14 @@ class Options:
         model: an ONNX file.
         out: folder for what comes out.
         fresh: leave aside what an earlier run left there.
-        seconds, shapes, inputs, num_cores, seed, history, settings: as of `dgtl.tune`.
+        seconds, shapes, constants, inputs, num_cores, seed, history, settings: as of `dgtl.tune`.
     """
 
     model: Path
     out: Path
     seconds: float
     shapes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    constants: dict[str, Any] = dataclasses.field(default_factory=dict)
     inputs: Path | None = None
     num_cores: int | None = None
     seed: int = 0
@@ -57,6 +60,7 @@ class Options:
         values: dict[str, Any] = {
             "workload.path": str(self.model.absolute()),
             "workload.shapes": {name: list(s) for name, s in self.shapes.items()} or None,
+            "workload.constants": self.constants or None,
             "workload.inputs": None if self.inputs is None else str(self.inputs.absolute()),
             "hardware.num_cores": self.num_cores,
             "budget.seconds": self.seconds,
@@ -78,6 +82,18 @@ class Options:
 
 def in_options(text: str) -> str:
     """A message of a run, its settings called as on the command line of `dgtl tune`."""
+    text = re.sub(r"workload\.(shape|constant)s='\{(.*?)\}'", _each, text)
     for setting, option in OF_SETTINGS.items():
         text = re.sub(setting, option, text)
     return text
+
+
+def _each(setting: re.Match) -> str:
+    """An option for each input of a setting such as ``workload.shapes='{x: [1,3], y: [2]}'``."""
+    option, inputs = setting.groups()
+    given = re.findall(r"((?:\\.|[^\\:])+): (?:\[(.*?)\]|(\w+))(?:, |$)", inputs)
+    names = (re.sub(r"\\(.)", r"\1", name) for name, _, _ in given)
+    return " ".join(
+        f"--{option} {shlex.quote(f'{name}={extents or value}')}"
+        for name, (_, extents, value) in zip(names, given, strict=True)
+    )

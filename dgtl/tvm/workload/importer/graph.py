@@ -20,6 +20,9 @@ OWN = ("", "ai.onnx")
 LARGE = 1024
 """Elements of a weight from which on it says nothing of shapes."""
 
+AXES_ARE_INPUTS = 13
+"""Operator set from which on operators take axes as inputs, as they are written out here."""
+
 IR = 8
 """Version of the format; from 4 on weights need not be inputs too."""
 
@@ -176,6 +179,34 @@ def replaced(
         weights += [] if writer is None else writer.weights
     result = with_nodes(model, nodes, weights)
     del result.graph.value_info[:]
+    return result
+
+
+def renamed(graph: onnx.GraphProto, names: dict[str, str], prefix: str) -> onnx.GraphProto:
+    """A copy of a graph with names of its own.
+
+    Args:
+        graph: of a node.
+        names: new names by old ones, to which those of all that the graph makes are added.
+        prefix: of new names.
+    """
+    result = onnx.GraphProto()
+    result.CopyFrom(graph)
+    made = [*(weight.name for weight in graph.initializer)]
+    made += (name for node in graph.node for name in node.output if name)
+    names |= {name: prefix + name for name in made}
+    for weight in result.initializer:
+        weight.name = names[weight.name]
+    for node in result.node:
+        node.name = prefix + node.name
+        for side in (node.input, node.output):
+            side[:] = [names.get(name, name) for name in side]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                within = {**names, **{v.name: prefix + v.name for v in attribute.g.input}}
+                attribute.g.CopyFrom(renamed(attribute.g, within, prefix))
+    for value in (*result.input, *result.output):
+        value.name = names.get(value.name, value.name)
     return result
 
 

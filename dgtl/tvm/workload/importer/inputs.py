@@ -1,4 +1,4 @@
-"""Values for a network's inputs: real ones of a file, or seeded ones that are valid."""
+"""Values for a network's inputs: constants, real ones of a file, or seeded ones that are valid."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dgtl.tvm.workload.importer.graph import graph_inputs, shapes
 from dgtl.tvm.workload.importer.shapes import input_shapes, input_types
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -24,6 +25,84 @@ HANDED_ON = (
     *("Slice", "Concat", "Split", "Tile", "Clip", "Max", "Min", "Where", "Abs"),
 )
 """Operators whose result has the values of what they are given."""
+
+
+def with_constants(
+    model: onnx.ModelProto, constants: Mapping[Any, Any] | None
+) -> tuple[onnx.ModelProto, list[str]]:
+    """A model some of whose inputs are constants, and what was done, for the user.
+
+    An input that selects a branch or a length, such as a sampling rate, makes the network one that
+    can be compiled.
+
+    Args:
+        model: any.
+        constants: ``workload.constants``: the value of each such input, nested lists or one number
+            for all its elements; None for none.
+
+    Raises:
+        ValueError: a value of another input, or one that the input cannot have.
+    """
+    if constants is None:
+        return model, []
+    if not hasattr(constants, "items"):
+        raise ValueError(
+            f"workload.constants={constants}: give values by name, as in '{{sr: 16000}}'"
+        )
+    inputs = {value.name: value.type.tensor_type for value in graph_inputs(model)}
+    types = input_types(model)
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    remarks = []
+    for key, given in constants.items():
+        name = str(key)  # Hydra reads the name 0 as a number
+        if name not in inputs:
+            raise ValueError(
+                f"workload.constants: the network has no input {name}; its inputs are "
+                f"{', '.join(inputs)}"
+            )
+        value = _constant(name, _plain(given), inputs[name], types[name])
+        fixed.graph.initializer.append(numpy_helper.from_array(value, name))
+        remarks.append(f"input {name} is the constant {' '.join(str(value).split())}")
+    kept = [value for value in fixed.graph.input if value.name not in set(map(str, constants))]
+    del fixed.graph.input[:]
+    fixed.graph.input.extend(kept)
+    return fixed, remarks
+
+
+def _plain(given: Any) -> Any:
+    """Nested lists of what a configuration holds."""
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        return given
+    return [_plain(part) for part in given]
+
+
+def _constant(name: str, given: Any, tensor: onnx.TypeProto.Tensor, kind: str) -> NDArray[Any]:
+    lengths = [d.dim_value for d in tensor.shape.dim]
+    """What an input is given as, in its type and shape."""
+    try:
+        raw = np.asarray(given)
+        value = raw.astype(kind)
+        # A number is rounded to what floating point can say, but 0.5 or 300 is no byte.
+        if raw.dtype.kind not in "biuf" or (value.dtype.kind != "f" and np.any(value != raw)):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"workload.constants: input {name}: {given} is no value of {kind}"
+        ) from None
+    if value.ndim == 0 and all(lengths):
+        value = np.full(lengths, value)
+    fits = not tensor.HasField("shape") or (
+        value.ndim == len(lengths)
+        and all(n in (0, m) for n, m in zip(lengths, value.shape, strict=True))
+    )
+    if not fits:
+        wanted = "x".join(str(n or "?") for n in lengths) or "a scalar"
+        raise ValueError(
+            f"workload.constants: input {name} is {wanted} in the network, the value given has "
+            f"shape {'x'.join(map(str, value.shape)) or 'of a scalar'}"
+        )
+    return value
 
 
 def read_inputs(path: Path, model: onnx.ModelProto) -> dict[str, NDArray[Any]]:

@@ -13,16 +13,20 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from dgtl.tvm.workload.importer.graph import OWN, Writer, attributes_of, opset_of, replaced
+from dgtl.tvm.workload.importer.graph import (
+    AXES_ARE_INPUTS,
+    OWN,
+    Writer,
+    attributes_of,
+    opset_of,
+    renamed,
+    replaced,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
-
-OPSET = 13
-"""From here on axes are inputs, as they are written here."""
-
 MOST = 10_000
 """Nodes that a loop may become; a longer one is left."""
 
@@ -32,7 +36,9 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
 
     The model itself where there is none. Loops within loops are written out once those are.
     """
-    if opset_of(model) < OPSET or not any(node.op_type == "Loop" for node in model.graph.node):
+    if opset_of(model) < AXES_ARE_INPUTS or not any(
+        node.op_type == "Loop" for node in model.graph.node
+    ):
         return model
     constants = {
         weight.name: numpy_helper.to_array(weight)
@@ -89,7 +95,7 @@ def _written(node: onnx.NodeProto, steps: int) -> Writer:
     for step in range(steps):
         number = writer.constant(np.full([1] * rank, step))
         names = dict(zip(inputs, [number, condition, *carried], strict=True))
-        own = _renamed(body, names, f"{writer.stem}/{step}/")
+        own = renamed(body, names, f"{writer.stem}/{step}/")
         writer.nodes += own.node
         writer.weights += own.initializer
         results = [names.get(name, name) for name in outputs]
@@ -105,31 +111,3 @@ def _written(node: onnx.NodeProto, steps: int) -> Writer:
             rows = [writer.op("Unsqueeze", value, axis) for value in values]
             writer.op("Concat", *rows, name=name, axis=0)
     return writer
-
-
-def _renamed(graph: onnx.GraphProto, names: dict[str, str], prefix: str) -> onnx.GraphProto:
-    """A copy of a graph with names of its own.
-
-    Args:
-        graph: of a node.
-        names: new names by old ones, to which those of all that the graph makes are added.
-        prefix: of new names.
-    """
-    result = onnx.GraphProto()
-    result.CopyFrom(graph)
-    made = [*(weight.name for weight in graph.initializer)]
-    made += (name for node in graph.node for name in node.output if name)
-    names |= {name: prefix + name for name in made}
-    for weight in result.initializer:
-        weight.name = names[weight.name]
-    for node in result.node:
-        node.name = prefix + node.name
-        for side in (node.input, node.output):
-            side[:] = [names.get(name, name) for name in side]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                within = {**names, **{v.name: prefix + v.name for v in attribute.g.input}}
-                attribute.g.CopyFrom(_renamed(attribute.g, within, prefix))
-    for value in (*result.input, *result.output):
-        value.name = names.get(value.name, value.name)
-    return result

@@ -15,12 +15,12 @@ import onnx
 import onnxslim
 from onnx import inliner
 
-from dgtl.tvm.workload.importer import resize_axes, rewrites
+from dgtl.tvm.workload.importer import branches, resize_axes, rewrites
 from dgtl.tvm.workload.importer.constants import folded
 from dgtl.tvm.workload.importer.graph import graph_inputs, normal_form, opset_of
-from dgtl.tvm.workload.importer.inputs import read_inputs, seeded_inputs
+from dgtl.tvm.workload.importer.inputs import read_inputs, seeded_inputs, with_constants
 from dgtl.tvm.workload.importer.shapes import fix_shapes, input_types
-from dgtl.tvm.workload.importer.tail import cut_tail
+from dgtl.tvm.workload.importer.tail import CONTROL, OF_VALUES, cut_tail
 from dgtl.tvm.workload.importer.to_relax import one_line, quiet
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def import_model(
     model: onnx.ModelProto,
     *,
     shapes: Mapping[Any, Any] | None = None,
+    constants: Mapping[Any, Any] | None = None,
     inputs: Path | None = None,
     seed: int = 0,
 ) -> Network:
@@ -68,7 +69,8 @@ def import_model(
     Args:
         model: any, its weights included.
         shapes: as of `dgtl.tvm.workload.importer.shapes.fix_shapes`.
-        inputs: npz file with an array for each input; None: seeded random values.
+        constants: as of `dgtl.tvm.workload.importer.inputs.with_constants`.
+        inputs: npz file with an array for each other input; None: seeded random values.
         seed: of the latter.
 
     Raises:
@@ -76,10 +78,12 @@ def import_model(
     """
     model = _readable(model)
     input_types(model)
+    model, remarks = with_constants(model, constants)
     values = None if inputs is None else read_inputs(inputs, model)
     if values is not None:
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
-    original, remarks = fix_shapes(model, shapes)
+    original, assumed = fix_shapes(model, shapes)
+    remarks += assumed
     plain = resize_axes.of_all_axes(rewrites.without_dropout(_newer(original, remarks)))
     simple = _simplified(plain, remarks)
     for _ in range(DEEP):
@@ -95,6 +99,8 @@ def import_model(
         raise
     rewrites.check_operators(prepared)
     if tail is not None:
+        if any(node.op_type in CONTROL for node in tail.model.graph.node):
+            rewrites.check_operators(simple, CONTROL | OF_VALUES)
         remarks.append(tail.remark)
     if values is None:
         values = seeded_inputs(original, prepared, seed)
@@ -134,11 +140,11 @@ def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
 
 
 def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
-    """The model without arithmetic on constants and shapes, the rest simplified by onnxslim.
-
-    An If on a constant is gone after that, so that more may be constant.
-    """
-    return _folded(_slim(_folded(model, remarks), remarks), remarks)
+    """The model without arithmetic on constants and shapes, the rest simplified by onnxslim."""
+    model = _folded(model, remarks)
+    while (settled := branches.settled(model)) is not model:
+        model = _folded(settled, remarks)
+    return _folded(_slim(model, remarks), remarks)
 
 
 def _folded(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from dgtl.tvm.workload.importer.graph import (
+    AXES_ARE_INPUTS,
     OWN,
     Writer,
     attributes_of,
@@ -36,9 +37,6 @@ ACTIVATIONS = {
 PLAIN = ("Sigmoid", "Tanh", "Relu", "Softsign", "Softplus")
 """Activations that are operators without parameters."""
 
-OPSET = 13
-"""From here on axes and bounds are inputs, as they are written here."""
-
 
 def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model without recurrent layers, as far as their length and settings are known.
@@ -46,7 +44,9 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
     The model itself where there is none. Those left have lengths that vary within the batch, or
     activations with parameters.
     """
-    if opset_of(model) < OPSET or not any(node.op_type in ACTIVATIONS for node in model.graph.node):
+    if opset_of(model) < AXES_ARE_INPUTS or not any(
+        node.op_type in ACTIVATIONS for node in model.graph.node
+    ):
         return model
     known = shapes(inferred(model))
     constants = {w.name: w for w in model.graph.initializer}

@@ -8,12 +8,21 @@ products (`spectra`), some resizes sums (`resize`): modules beside this one.
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
-from dgtl.tvm.workload.importer import loops, recurrent, resize, resize_axes, sequences, spectra
+from dgtl.tvm.workload.importer import (
+    branches,
+    loops,
+    recurrent,
+    resize,
+    resize_axes,
+    sequences,
+    spectra,
+)
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import (
     OWN,
@@ -27,6 +36,9 @@ from dgtl.tvm.workload.importer.graph import (
     shapes,
     with_nodes,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 OPSET_AT_LEAST, OPSET = 13, 17
 """Models of an older operator set than the first are converted to the second: from 13 on axes are
@@ -120,6 +132,7 @@ def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
     written = model
     for way in (
         loops.unrolled,
+        branches.both,
         sequences.taken_apart,
         recurrent.unrolled,
         _padded,
@@ -225,8 +238,12 @@ def _incomplete(node: onnx.NodeProto) -> bool:
     return False
 
 
-def check_operators(model: onnx.ModelProto) -> None:
+def check_operators(model: onnx.ModelProto, allowed: Collection[str] = ()) -> None:
     """
+    Args:
+        model: all of it, or what TVM gets of it.
+        allowed: operators that another runtime has, as long as these are all that TVM has not.
+
     Raises:
         ValueError: operators that TVM does not have: all of them, with how often each occurs.
     """
@@ -237,7 +254,14 @@ def check_operators(model: onnx.ModelProto) -> None:
                 name = ("" if node.domain in OWN else f"{node.domain}::") + node.op_type
                 name += " in training" if in_training(node) else ""
                 counts[name] = counts.get(name, 0) + 1
-    if counts:
+    if not counts.keys() <= set(allowed):
         said = [f"{name} ({n}{' times' if n > 1 else ''})" for name, n in counts.items()]
         kinds = f"{len(counts)} kinds of operators" if len(counts) > 1 else "a kind of operator"
-        raise ValueError(f"TVM cannot import {kinds}: {', '.join(said)}")
+        advice = ""
+        if selectors := branches.selectors(model):
+            values = ", ".join(f"{name}: VALUE" for name in selectors)
+            advice = (
+                f"; which branch of an If is taken depends on {' and '.join(selectors)}: "
+                f"workload.constants='{{{values}}}' settles it"
+            )
+        raise ValueError(f"TVM cannot import {kinds}: {', '.join(said)}{advice}")

@@ -12,6 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from dgtl.tvm.workload.importer.graph import (
+    AXES_ARE_INPUTS,
     Writer,
     attributes_of,
     inferred,
@@ -35,13 +36,12 @@ OPERATORS = {
     "SplitToSequence",
 }
 
-OPSET = 13
-"""From here on axes and lengths of parts are inputs, as they are written here."""
-
 
 def taken_apart(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model without sequences; the model itself where a place or a length is not known."""
-    if opset_of(model) < OPSET or not any(n.op_type in OPERATORS for n in model.graph.node):
+    if opset_of(model) < AXES_ARE_INPUTS or not any(
+        n.op_type in OPERATORS for n in model.graph.node
+    ):
         return model
     try:
         return _Sequences(model).written()

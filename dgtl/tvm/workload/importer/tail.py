@@ -18,6 +18,9 @@ OF_VALUES = {
 }
 """Operators whose result's shape depends on the values that they are given."""
 
+CONTROL = {"Loop", "Scan", "If"}
+"""The same of what runs other nodes; where it is not so, those are written out before."""
+
 SHAPING = {
     "Reshape": (1,),
     "Expand": (1,),
@@ -106,7 +109,7 @@ def cut_tail(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Tail | None]:
 
 
 def _by_values(node: onnx.NodeProto, constants: set[str]) -> bool:
-    if node.op_type in OF_VALUES:
+    if node.op_type in OF_VALUES | CONTROL:
         return True
     shaping = SHAPING.get(node.op_type, ())
     given = [node.input[i] for i in shaping if i < len(node.input)]

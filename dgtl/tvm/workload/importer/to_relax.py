@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -98,4 +99,7 @@ def one_line(error: BaseException) -> str:
     """What went wrong, without the lines that follow."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = lines[-1] if lines and lines[0].startswith("Traceback") else " ".join(lines[:1])
+    # TVM prints the record of an operator first, and its whole numbers as they are in a program.
+    text = re.sub(r"^In ir\.Op\(.*?support_level=\d+\), ", "", text)
+    text = re.sub(r"T\.int64\((-?\d+)\)", r"\1", text)
     return (text or type(error).__name__)[:300]

@@ -118,6 +118,7 @@ def load(
     path: str | None = None,
     *,
     shapes: Mapping[Any, Any] | None = None,
+    constants: Mapping[Any, Any] | None = None,
     inputs: str | None = None,
 ) -> Network:
     """The network called ``name``, or the ONNX file at ``path``.
@@ -126,17 +127,19 @@ def load(
         name, path: what to read.
         seed: of the weights of the first, and of inputs that are drawn.
         shapes: extents of the inputs, see `dgtl.tvm.workload.importer.shapes.fix_shapes`.
-        inputs: npz file with values for them; None: seeded random ones.
+        constants: values of inputs that are none any more, see
+            `dgtl.tvm.workload.importer.inputs.with_constants`.
+        inputs: npz file with values for the others; None: seeded random ones.
 
     Raises:
-        ValueError: no such network, a file that is no ONNX model or cannot be imported, shapes or
-            inputs that do not fit.
+        ValueError: no such network, a file that is no ONNX model or cannot be imported, shapes,
+            constants or inputs that do not fit.
     """
     if path is None and name not in NETWORKS:
         raise ValueError(f"unknown workload '{name}': choose from {', '.join(NETWORKS)}")
     model = NETWORKS[name](seed) if path is None else read_model(Path(path))
     file = None if inputs is None else Path(inputs)
-    return import_model(model, shapes=shapes, inputs=file, seed=seed)
+    return import_model(model, shapes=shapes, constants=constants, inputs=file, seed=seed)
 
 
 def of_config(workload: Mapping[str, Any]) -> Network:
@@ -145,6 +148,6 @@ def of_config(workload: Mapping[str, Any]) -> Network:
     Raises:
         ValueError: as of `load`.
     """
-    later = {name: workload.get(name) for name in ("shapes", "inputs")}
+    later = {name: workload.get(name) for name in ("shapes", "constants", "inputs")}
     network = load(workload["name"], workload["seed"], workload["path"], **later)
     return dataclasses.replace(network, winograd=bool(workload.get("winograd", False)))

@@ -250,7 +250,6 @@ REFUSED = {
         {},
         "TVM cannot import 2 kinds of operators: Loop (1), com.microsoft::FusedMatMul (2 times)",
     ),
-    "if": (forms.choice(None), {}, "TVM cannot import a kind of operator: If (1)"),
     "depends on values": (
         forms.tail_in_the_middle(),
         {},
