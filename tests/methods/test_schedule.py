@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dgtl.methods.even import Even
-from dgtl.methods.expected import DECAY, USUAL, Expected, promised_s
+from dgtl.methods.expected import DECAY, FADE, TRUE, USUAL, Expected, promised_s
 from dgtl.methods.gradient import FAILED_STEPS, Gradient
 from dgtl.methods.loop import Budget, TaskSearch
 from dgtl.methods.schedule import search
@@ -153,30 +153,22 @@ def test_gradient_takes_turns_by_weight_and_latency():
     )
 )
 def test_expected_takes_what_saves_most_in_a_second(rows):
-    """weight x latency x (gain + usual) / seconds; the trust is the same for all."""
+    """weight x latency x gain / seconds; as much comes true of all."""
     layers = [
         Layer(str(i), [latency_s], [gain], weight=weight, step_s=step_s)
         for i, (weight, latency_s, gain, step_s) in enumerate(rows)
     ]
-    worth = [w * t * (g + USUAL) / s for w, t, g, s in rows]
+    worth = [w * t * g / s for w, t, g, s in rows]
     taken = turns(Expected(MANY), *layers, most=len(rows) + 1)[-1]
     assert worth[int(taken)] == pytest.approx(max(worth), rel=1e-2)
 
 
-def test_trust_in_what_was_expected_follows_what_came_true():
-    """Of an expected 0.5 nothing came: half as much is expected of all layers, a quarter of it."""
-    tasks = [Layer("a", [1.0], [0.5]).search(), Layer("b", [1e-3]).search()]
-    expected = Expected(MANY)
-    places = []
-    for _ in range(3):
-        place, n = expected.turn(tasks)
-        tasks[place].step(n)
-        places.append(place)
-    assert places == [0, 1, 0]
-    usual = USUAL / 2**DECAY
-    assert expected.saving(tasks, 0) == pytest.approx((0.5 + usual) / 2, rel=1e-2)
-    expected.turn(tasks)
-    assert expected.saving(tasks, 0) == pytest.approx((0.5 * 0.25 + usual) / 2, rel=1e-2)
+def test_less_of_what_is_expected_comes_true_with_each_step():
+    task = Layer("a", [1.0], [0.5]).search()
+    for steps in (1, 2, 3):
+        task.step(2)
+        saved = Expected(MANY).saving([task], 0)
+        assert saved == pytest.approx(0.5 * TRUE / steps**FADE, rel=1e-2)
 
 
 def test_where_a_tuner_says_nothing_the_usual_counts():
@@ -193,12 +185,9 @@ def test_equal_savings_go_to_the_costliest():
 
 
 def test_a_search_stops_where_little_is_expected():
-    """A tenth of what was spent saves (gain x trust + usual) / 2 a second: less than the fraction.
-
-    Of three steps of a second 0.3 x 0.012 / 2.
-    """
+    """After two steps of a second, for a tenth of them save nothing any more."""
     layer = Layer("a", [1.0], [0.5, 0.5, 1e-9])
-    assert turns(Expected(Budget(1000, 2, stop_gain=2e-3)), layer) == "aaa"
+    assert turns(Expected(Budget(1000, 2, stop_gain=2e-3)), layer) == "aa"
     assert turns(Expected(MANY), Layer("a", [1.0], [0.5, 0.5, 1e-9])) == "a" * 30
 
 

@@ -84,6 +84,9 @@ def import_model(
         shapes = {**{name: list(v.shape) for name, v in values.items()}, **(shapes or {})}
     original, assumed = fix_shapes(model, shapes)
     remarks += assumed
+    if any(node.op_type == "If" for node in original.graph.node):
+        # ONNX Runtime 1.32 dies of some whose condition is an initializer.
+        original = _settled(original, remarks)
     plain = resize_axes.of_all_axes(rewrites.without_dropout(_newer(original, remarks)))
     simple = _simplified(plain, remarks)
     for _ in range(DEEP):
@@ -141,10 +144,15 @@ def _newer(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
 
 def _simplified(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     """The model without arithmetic on constants and shapes, the rest simplified by onnxslim."""
+    return _folded(_slim(_settled(model, remarks), remarks), remarks)
+
+
+def _settled(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
+    """The model without arithmetic on constants, and without branches that they decide for."""
     model = _folded(model, remarks)
     while (settled := branches.settled(model)) is not model:
         model = _folded(settled, remarks)
-    return _folded(_slim(model, remarks), remarks)
+    return model
 
 
 def _folded(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
