@@ -11,7 +11,7 @@ from dgtl.methods.schedule import latency_s
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from dgtl.methods.loop import Budget, TaskSearch
+    from dgtl.methods.loop import TaskSearch
 
 SHARE_AHEAD = 0.1
 """`Budget.stop_gain` looks ahead by this fraction of the seconds spent."""
@@ -22,8 +22,8 @@ LEAST_S = 1e-6
 TRUE, FADE = 0.75, 1.2
 """Of what its tuner expects of the k-th step of a task comes true in the mean: ``TRUE / k**FADE``.
 
-The tuner's model knows which task has more left than another, but not that a task from which nothing
-came for long has little left: decision 32, which fits both by steps on source networks.
+The tuner's model says which task has more left than another, but goes on to expect much where
+nothing came for long: decision 32, which fits both to steps on source networks.
 """
 
 USUAL, DECAY = 0.05, 1.3
@@ -37,7 +37,7 @@ class Expected(Greedy):
     A step of task i is worth w_i t_i g_i c_k / s_i: its weight, its best latency, the fraction of
     that which its tuner expects the step to save (`TaskSearch.expected_gain`), what comes true of
     that in the mean of a step as late as this, and the seconds that building and running a step of
-    it took so far in the mean. Where a tuner does not say, it is what such a step saves in the mean.
+    it took so far in the mean. Where a tuner does not say, what steps save in the mean counts.
     """
 
     name = "expected"
