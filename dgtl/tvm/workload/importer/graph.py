@@ -215,7 +215,8 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Weights may be listed among the inputs (all are in files before version 4 of the format), and
     be nodes; what is an output too stays a node. Nodes without a name get that of their result;
-    outputs that they need not have, and nothing reads, are left out.
+    outputs that they need not have, and nothing reads, are left out, as are empty scales and sizes
+    of a Resize, which say that there are none.
     """
     inputs = graph_inputs(model)
     outputs = {output.name for output in model.graph.output}
@@ -235,8 +236,11 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.graph.input[:]
     result.graph.input.extend(inputs)
     used = {name for node in nodes for name in reads(node)} | outputs
+    empty = {w.name for w in result.graph.initializer if 0 in w.dims}
     for node in result.graph.node:
         node.name = node.name or next(filter(None, node.output), "")
+        if node.op_type == "Resize" and node.domain in OWN:
+            node.input[:] = ["" if name in empty else name for name in node.input]
         while node.output and node.output[-1] not in used and _may_lack_the_last(node):
             del node.output[-1]
     return result

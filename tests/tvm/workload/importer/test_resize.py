@@ -9,6 +9,7 @@ from onnx_models import constant, model, node, value
 from dgtl.tvm.workload.importer.graph import shapes
 from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.importer.resize import written_out
+from dgtl.tvm.workload.importer.to_relax import to_relax
 
 
 def test_a_node_without_inputs_may_stand_beside_a_resize():
@@ -43,3 +44,20 @@ def test_sizes_of_some_axes_may_be_computed():
     imported = import_model(given).model
     assert [n.op_type for n in imported.graph.node] == ["Resize"]
     assert shapes(imported)["y"] == (1, 1, 12, 15)
+
+
+def test_empty_scales_are_none():
+    """As Paddle writes a resize to computed sizes."""
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Mul", "shape two", "sizes"),
+        node("Constant", "", "none", value=constant("none", [], np.float32)),
+        node("Resize", "x none none sizes", "y", mode="nearest"),
+    ]
+    given = model(
+        nodes, [value("x", [1, 1, 6, 5])], [value("y", None)], [constant("two", [1, 1, 2, 3])]
+    )
+    imported = import_model(given).model
+    assert list(imported.graph.node[-1].input[1:3]) == ["", ""]
+    assert shapes(imported)["y"] == (1, 1, 12, 15)
+    to_relax(imported)
