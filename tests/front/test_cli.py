@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 
+import onnx_models
 import pytest
 import toys
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 from dgtl.core import local_history
 from dgtl.core.history import History
@@ -15,6 +18,7 @@ from dgtl.core.local_history import LocalHistory
 from dgtl.front import cli
 from dgtl.front.options import Options, in_options
 from dgtl.run.settings import composed
+from dgtl.tvm.workload.importer.shapes import fix_shapes
 
 pytestmark = pytest.mark.slow  # TVM is imported.
 
@@ -39,6 +43,24 @@ def run(*arguments: str) -> int:
 )
 def test_any_name_may_have_a_shape(name, extents):
     assert cli.shape(f"{name}={','.join(map(str, extents))}") == (name, extents)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sr=16000", ("sr", 16000)),
+        ("in:0=x=[[0.5, 1]]", ("in:0=x", [[0.5, 1]])),
+        ("flag=true", ("flag", True)),
+    ],
+)
+def test_a_constant_is_a_number_or_lists_of_them(text, expected):
+    assert cli.constant(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "=1", "x=", "x=many"])
+def test_a_constant_that_is_none_is_refused(text):
+    with pytest.raises(ValueError, match=r"write it as --constant NAME=16000"):
+        cli.constant(text)
 
 
 @pytest.mark.parametrize("text", ["", "x", "=1,2", "x=1,a", "x=", "1,2"])
@@ -154,3 +176,20 @@ def test_a_setting_that_is_given_by_its_name_stands(tmp_path):
 def test_messages_speak_of_options():
     said = "workload.path=m.onnx: no such file; fresh=true, hydra.run.dir=FOLDER"
     assert in_options(said) == "m.onnx: no such file; --fresh, --out FOLDER"
+
+
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1),
+        min_size=1,
+        max_size=3,
+        unique=True,
+    )
+)
+def test_shapes_that_a_message_asks_for_can_be_pasted(names):
+    inputs = [helper.make_tensor_value_info(name, 1, ["N", 3, "H", "W"]) for name in names]
+    with pytest.raises(ValueError, match="is open in extents") as asked:
+        fix_shapes(onnx_models.dense(inputs), None)
+    pasted = shlex.split(in_options(str(asked.value)).rpartition(": give ")[2])
+    assert pasted[::2] == ["--shape"] * len(names)
+    assert dict(map(cli.shape, pasted[1::2])) == {name: [1, 3, 224, 224] for name in names}

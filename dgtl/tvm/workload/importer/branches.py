@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from onnx import numpy_helper
-
 from dgtl.tvm.workload.importer.graph import (
     AXES_ARE_INPUTS,
     OWN,
@@ -18,6 +16,7 @@ from dgtl.tvm.workload.importer.graph import (
     attributes_of,
     graph_inputs,
     inferred,
+    numbers,
     opset_of,
     reads,
     renamed,
@@ -35,11 +34,7 @@ def settled(model: onnx.ModelProto) -> onnx.ModelProto:
     The model itself where there is none. onnxslim does the same, but loses results of a branch that
     the branch itself reads.
     """
-    constants = {
-        weight.name: numpy_helper.to_array(weight)
-        for weight in model.graph.initializer
-        if math.prod(weight.dims) == 1
-    }
+    constants = numbers(model)
     if not any(_is_if(node) and node.input[0] in constants for node in model.graph.node):
         return model
 

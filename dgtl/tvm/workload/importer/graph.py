@@ -12,7 +12,7 @@ from onnx import helper, numpy_helper
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
 OWN = ("", "ai.onnx")
 """The names of ONNX's own domain."""
@@ -84,6 +84,15 @@ def shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
         if v.type.tensor_type.HasField("shape")
     }
     return found | {w.name: tuple(w.dims) for w in model.graph.initializer}
+
+
+def numbers(model: onnx.ModelProto) -> dict[str, NDArray[Any]]:
+    """The weights of one element each, by name."""
+    return {
+        weight.name: numpy_helper.to_array(weight)
+        for weight in model.graph.initializer
+        if math.prod(weight.dims) == 1
+    }
 
 
 def hollow(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -78,8 +78,8 @@ def _plain(given: Any) -> Any:
 
 
 def _constant(name: str, given: Any, tensor: onnx.TypeProto.Tensor, kind: str) -> NDArray[Any]:
-    lengths = [d.dim_value for d in tensor.shape.dim]
     """What an input is given as, in its type and shape."""
+    lengths = [d.dim_value for d in tensor.shape.dim]
     try:
         raw = np.asarray(given)
         value = raw.astype(kind)

@@ -6,7 +6,6 @@ a pyramid. https://onnx.ai/onnx/operators, Loop.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    numbers,
     opset_of,
     renamed,
     replaced,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+
 MOST = 10_000
 """Nodes that a loop may become; a longer one is left."""
 
@@ -40,11 +41,7 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
         node.op_type == "Loop" for node in model.graph.node
     ):
         return model
-    constants = {
-        weight.name: numpy_helper.to_array(weight)
-        for weight in model.graph.initializer
-        if math.prod(weight.dims) == 1
-    }
+    constants = numbers(model)
 
     def write(node: onnx.NodeProto) -> Writer | None:
         steps = _steps(node, constants)
