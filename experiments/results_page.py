@@ -49,6 +49,12 @@ NETWORKS = {
 }
 """Results of `experiments.network`; a section for each that is there."""
 
+CALIBRATIONS = {
+    "calibration": "Layers of the Intel Xeon",
+    "epyc/calibration": "Layers of the AMD EPYC",
+}
+"""Results of `experiments.calibration`; a section for each that is there."""
+
 LATENCY = "Tuned for a minute each"
 """Result of `experiments.latency`."""
 
@@ -121,9 +127,13 @@ def page(results: Path) -> str:
     parts = [HEAD.strip(), f"## Methods on recorded tables\n\n{COMPARE_NOTE}"]
     for name, title in COMPARISONS.items():
         parts.append(_section(results, name, title, comparison(results / f"{name}.csv")))
-    if there := [name for name in NETWORKS if (results / f"{name}.md").exists()]:
-        parts.append("## Recorded networks searched as one")
-        parts += [_said(results, name, NETWORKS[name]) for name in there]
+    for heading, titles in (
+        ("Recorded networks searched as one", NETWORKS),
+        ("How sure the deep GP is", CALIBRATIONS),
+    ):
+        if there := [name for name in titles if (results / f"{name}.md").exists()]:
+            parts.append(f"## {heading}")
+            parts += [_said(results, name, titles[name]) for name in there]
     if (results / "latency.md").exists():
         parts += ["## Networks against ONNX Runtime", _said(results, "latency", LATENCY)]
     parts.append(f"## The paper's table\n\n{CAMPAIGN_NOTE}")
