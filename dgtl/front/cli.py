@@ -16,7 +16,7 @@ from dgtl.front.api import SECONDS, wait_passively
 from dgtl.front.options import Options, in_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 INTERRUPTED = 130
 """Exit code of a tuning that was interrupted before anything was found; the shell's own."""
@@ -188,13 +188,7 @@ def shape(text: str) -> tuple[str, list[int]]:
     Raises:
         ValueError: it is something else.
     """
-    name, _, extents = text.rpartition("=")
-    try:
-        if not name:
-            raise ValueError
-        return name, [int(extent) for extent in extents.split(",")]
-    except ValueError:
-        raise ValueError(f"--shape {text}: write it as --shape NAME=1,3,224,224") from None
+    return _named("--shape", text, lambda said: [int(n) for n in said.split(",")], "1,3,224,224")
 
 
 def constant(text: str) -> tuple[str, Any]:
@@ -203,13 +197,17 @@ def constant(text: str) -> tuple[str, Any]:
     Raises:
         ValueError: it is something else.
     """
-    name, _, value = text.rpartition("=")
+    return _named("--constant", text, json.loads, "16000")
+
+
+def _named(option: str, text: str, read: Callable[[str], Any], example: str) -> tuple[str, Any]:
+    name, _, said = text.rpartition("=")
     try:
         if not name:
             raise ValueError
-        return name, json.loads(value)
+        return name, read(said)
     except ValueError:
-        raise ValueError(f"--constant {text}: write it as --constant NAME=16000") from None
+        raise ValueError(f"{option} {text}: write it as {option} NAME={example}") from None
 
 
 if __name__ == "__main__":

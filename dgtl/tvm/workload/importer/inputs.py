@@ -9,7 +9,7 @@ import onnx
 from onnx import numpy_helper
 
 from dgtl.tvm.workload.importer.graph import graph_inputs, shapes
-from dgtl.tvm.workload.importer.shapes import input_shapes, input_types
+from dgtl.tvm.workload.importer.shapes import input_name, input_shapes, input_types
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,12 +55,7 @@ def with_constants(
     fixed.CopyFrom(model)
     remarks = []
     for key, given in constants.items():
-        name = str(key)  # Hydra reads the name 0 as a number
-        if name not in inputs:
-            raise ValueError(
-                f"workload.constants: the network has no input {name}; its inputs are "
-                f"{', '.join(inputs)}"
-            )
+        name = input_name("workload.constants", key, inputs)
         value = _constant(name, _plain(given), inputs[name], types[name])
         fixed.graph.initializer.append(numpy_helper.from_array(value, name))
         remarks.append(f"input {name} is the constant {' '.join(str(value).split())}")

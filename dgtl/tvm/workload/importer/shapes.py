@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from dgtl.tvm.workload.importer.graph import graph_inputs, graphs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 TYPES: dict[int, str] = {
     TensorProto.FLOAT: "float32",
@@ -128,12 +128,7 @@ def _given(
         raise ValueError(f"workload.shapes={shapes}: give shapes by name, as in '{{x: [1, 3]}}'")
     found = {}
     for key, extents in shapes.items():
-        name = str(key)  # Hydra reads the name 0 as a number
-        if name not in declared:
-            raise ValueError(
-                f"workload.shapes: the network has no input {name}; its inputs are "
-                f"{', '.join(declared)}"
-            )
+        name = input_name("workload.shapes", key, declared)
         if isinstance(extents, str) or not hasattr(extents, "__iter__"):
             extents = [extents]
         lengths = list(extents)
@@ -158,6 +153,20 @@ def _given(
                     )
         found[name] = tuple(lengths)
     return found
+
+
+def input_name(setting: str, key: Any, inputs: Collection[str]) -> str:
+    """The input that a key of a setting means.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    name = str(key)  # Hydra reads the name 0 as a number
+    if name not in inputs:
+        raise ValueError(
+            f"{setting}: the network has no input {name}; its inputs are {', '.join(inputs)}"
+        )
+    return name
 
 
 def _text(extents: list[Extent]) -> str:
