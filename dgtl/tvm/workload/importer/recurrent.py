@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from dgtl.tvm.workload.importer.graph import (
     AXES_ARE_INPUTS,
@@ -27,12 +27,17 @@ from dgtl.tvm.workload.importer.graph import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
 ACTIVATIONS = {
     "LSTM": ("Sigmoid", "Tanh", "Tanh"),
     "GRU": ("Sigmoid", "Tanh"),
     "RNN": ("Tanh",),
 }
 """What the layers apply unless told otherwise, for one direction."""
+
+QUANTIZED = "DynamicQuantizeLSTM"
+"""https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md"""
 
 PLAIN = ("Sigmoid", "Tanh", "Relu", "Softsign", "Softplus")
 """Activations that are operators without parameters."""
@@ -58,6 +63,62 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
         return None if layer is None else layer.written()
 
     return replaced(model, write)
+
+
+def dequantized(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
+    """A model whose LSTM layers with weights of bytes have those in float32.
+
+    Of these, ONNX Runtime's own DynamicQuantizeLSTM, TVM and ONNX's shape inference know nothing.
+    What it rounds to bytes before each product is not rounded then. Those stay whose weights are
+    not known.
+    """
+    constants = {w.name: w for w in model.graph.initializer}
+    found = 0
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        nonlocal found
+        if node.op_type != QUANTIZED or node.domain in OWN:
+            return None
+        x, w, r, *others = node.input
+        parts = [(w, *node.input[8:10]), (r, *node.input[10:12])]
+        if not all(name in constants for names in parts for name in names):
+            return None
+        found += 1
+        writer = Writer(f"{next(filter(None, node.output))}/float")  # the LSTM is written out, too
+        plain = [
+            writer.constant(_weights(*(numpy_helper.to_array(constants[n]) for n in names)))
+            for names in parts
+        ]
+        lstm = helper.make_node(
+            "LSTM", [x, *plain, *others[:5]], node.output, node.name, **attributes_of(node)
+        )
+        writer.nodes.append(lstm)
+        return writer
+
+    if all(node.op_type != QUANTIZED for node in model.graph.node):
+        return model
+    written = replaced(model, write)
+    if found:
+        times = f"{found} times" if found > 1 else "once"
+        remarks.append(
+            f"{QUANTIZED} ({times}) is computed in float32: ONNX Runtime rounds what goes into it"
+        )
+    return written
+
+
+def _weights(
+    quantized: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any]
+) -> NDArray[np.float32]:
+    """Weights [directions, gates, width] of bytes [directions, width, gates].
+
+    Args:
+        quantized: the bytes.
+        scale, zero_point: of a direction [directions], or of each gate [directions, gates].
+    """
+    directions = len(quantized)
+    scale, zero_point = (part.reshape(directions, 1, -1) for part in (scale, zero_point))
+    values = (quantized.astype(np.float32) - zero_point.astype(np.float32)) * scale
+    return np.ascontiguousarray(values.transpose(0, 2, 1), np.float32)
 
 
 class _Layer:
