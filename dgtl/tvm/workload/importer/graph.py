@@ -23,6 +23,9 @@ LARGE = 1024
 AXES_ARE_INPUTS = 13
 """Operator set from which on operators take axes as inputs, as they are written out here."""
 
+OPTIONAL_SCALES = 13
+"""Operator set from which on a Resize need not have scales; before, empty ones say so."""
+
 IR = 8
 """Version of the format; from 4 on weights need not be inputs too."""
 
@@ -248,7 +251,7 @@ def normal_form(model: onnx.ModelProto) -> onnx.ModelProto:
     empty = {w.name for w in result.graph.initializer if 0 in w.dims}
     for node in result.graph.node:
         node.name = node.name or next(filter(None, node.output), "")
-        if node.op_type == "Resize" and node.domain in OWN:
+        if node.op_type == "Resize" and node.domain in OWN and opset_of(model) >= OPTIONAL_SCALES:
             node.input[:] = ["" if name in empty else name for name in node.input]
         while node.output and node.output[-1] not in used and _may_lack_the_last(node):
             del node.output[-1]

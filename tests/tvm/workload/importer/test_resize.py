@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx_models import constant, model, node, value
 
+from dgtl.tvm.deploy.reference import run
 from dgtl.tvm.workload.importer.graph import shapes
 from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.importer.resize import written_out
@@ -46,18 +47,20 @@ def test_sizes_of_some_axes_may_be_computed():
     assert shapes(imported)["y"] == (1, 1, 12, 15)
 
 
-def test_empty_scales_are_none():
-    """As Paddle writes a resize to computed sizes."""
+@pytest.mark.parametrize("opset", [11, 13, 17])
+def test_empty_scales_are_none(opset):
+    """As Paddle writes a resize to computed sizes; before 13 ONNX Runtime wants them given."""
     nodes = [
         node("Shape", "x", "shape"),
         node("Mul", "shape two", "sizes"),
         node("Constant", "", "none", value=constant("none", [], np.float32)),
         node("Resize", "x none none sizes", "y", mode="nearest"),
     ]
-    given = model(
-        nodes, [value("x", [1, 1, 6, 5])], [value("y", None)], [constant("two", [1, 1, 2, 3])]
+    two = constant("two", [1, 1, 2, 3])
+    network = import_model(
+        model(nodes, [value("x", [1, 1, 6, 5])], [value("y", None)], [two], opset=opset)
     )
-    imported = import_model(given).model
-    assert list(imported.graph.node[-1].input[1:3]) == ["", ""]
-    assert shapes(imported)["y"] == (1, 1, 12, 15)
-    to_relax(imported)
+    assert list(network.model.graph.node[-1].input[1:3]) == ["", ""]
+    expected = run(network.original, network.inputs)
+    np.testing.assert_array_equal(run(network.model, network.inputs), expected)
+    to_relax(network.model)
