@@ -21,6 +21,17 @@ def branch(name: str, nodes, *results: str, weights=()) -> onnx.GraphProto:
     return helper.make_graph(nodes, name, [], [value(r, None) for r in results], list(weights))
 
 
+def either(condition: str, result: str, yes: onnx.NodeProto, no: onnx.NodeProto) -> onnx.NodeProto:
+    """An If whose branches are a node each, which makes ``r``."""
+    return node(
+        "If",
+        condition,
+        result,
+        then_branch=branch("yes", [yes], "r"),
+        else_branch=branch("no", [no], "r"),
+    )
+
+
 def positive_sum(name: str, of: str) -> list[onnx.NodeProto]:
     return [
         node("ReduceSum", of, f"sum_{name}", keepdims=0),
@@ -55,13 +66,7 @@ def a_choice_within_a_choice() -> list[onnx.NodeProto]:
     inner = [
         node("Neg", "x", "n"),
         *positive_sum("d", "first"),
-        node(
-            "If",
-            "d",
-            "b",
-            then_branch=branch("yes", [node("Relu", "n", "r")], "r"),
-            else_branch=branch("no", [node("Sub", "n first", "r")], "r"),
-        ),
+        either("d", "b", node("Relu", "n", "r"), node("Sub", "n first", "r")),
     ]
     return [
         node("Gather", "x index", "first", axis=1),
@@ -143,12 +148,11 @@ def test_branches_of_unlike_shapes_at_the_end_are_left_to_onnx_runtime():
     nodes = [
         node("MatMul", "x m", "product"),
         *positive_sum("c", "product"),
-        node(
-            "If",
+        either(
             "c",
             "y",
-            then_branch=branch("yes", [node("Relu", "product", "r")], "r"),
-            else_branch=branch("no", [node("Concat", "product product", "r", axis=0)], "r"),
+            node("Relu", "product", "r"),
+            node("Concat", "product product", "r", axis=0),
         ),
     ]
     weights = [*WEIGHTS, constant("m", np.ones((6, 3)), np.float32)]
