@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tvm
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -22,12 +21,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dgtl.core.history import HistoryError, SourceTask, TrialLog
 from dgtl.core.local_history import LocalHistory
-from dgtl.core.records import best_trial
 from dgtl.core.titles import titles
 from dgtl.features.problem import Problem
 from dgtl.measure import provenance
 from dgtl.measure.protocol import MeasureOptions, VisitNeededError
-from dgtl.methods.base import ChoosingMethod
 from dgtl.report.console import print_summary
 from dgtl.report.html import write_report
 from dgtl.report.progress import Progress
@@ -48,7 +45,7 @@ from dgtl.run.job import (
 )
 from dgtl.run.sources import read_sources
 from dgtl.run.start import RunContext, resolved, start, takes_visits
-from dgtl.run.tuning import Tuning, choose, verified
+from dgtl.run.tuning import Tuning, verified
 from dgtl.run.visits import by_visits
 from dgtl.tables.select import pattern_matcher
 from dgtl.tvm import hardware as machine
@@ -77,9 +74,6 @@ UNTUNED = 2
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space, no more of the user's quota, no larger file."""
 
-CHOICES = 16
-"""Of a layer without trials the model's best, of which the first that computes right is taken."""
-
 VISIT_NEEDED = 3
 """Exit code of a run that goes on when its visit to the device is done."""
 
@@ -101,7 +95,8 @@ def main(cfg: DictConfig) -> None:
             summary = runner(cfg, folder)
         if summary.nothing_ran:
             raise _ended(UNTUNED, "error: no trial ran: report.html says why")
-        if runner is run and summary.untuned and not cfg.deploy.allow_untuned:
+        unmeasured = [*summary.untuned, *(summary.chosen if cfg.budget.trials else ())]
+        if runner is run and unmeasured and not cfg.deploy.allow_untuned:
             raise _ended(UNTUNED)
     except (HydraException, OmegaConfBaseException) as error:
         raise _ended(1, f"error: {str(error.__cause__ or error).splitlines()[0]}") from error
@@ -294,7 +289,7 @@ def _filtered(functions: Sequence[FusedFunction]) -> list[str]:
 def _tuned(
     cfg: DictConfig, job: Job, context: RunContext, progress: Progress
 ) -> tuple[list[SourceTask], list[str | None]]:
-    """The targets with their trials, the best of each checked; without trials, what is chosen.
+    """The targets with their trials, the best of each checked; what is chosen without trials.
 
     Raises:
         ValueError: nothing is to be tried, and there was nothing to learn from.
@@ -306,17 +301,12 @@ def _tuned(
         with _measurer(cfg, job, modules, progress) as measurer:
             tuning = Tuning(context, log, source.id, progress, shared(cfg, measurer), job.known())
             progress.stage("tune")
-            results = tuning.all([(t.number, t.problem) for t in job.targets], int(cfg.seed))
+            targets = [(t.number, t.problem) for t in job.targets]
+            results = tuning.all(targets, int(cfg.seed))
             results = tuning.finals(results, measurer, cfg.deploy.finalists)
             progress.stage("check schedules")
             results = verified(results, measurer, log)
-            chosen: list[str | None] = [None] * len(results)
-            if context.budget.trials == 0 and isinstance(context.method, ChoosingMethod):
-                for place, (target, result) in enumerate(zip(job.targets, results, strict=True)):
-                    if best_trial(result.trials) is None:
-                        seed = np.random.SeedSequence([int(cfg.seed), target.number])
-                        keys = context.method.choices(target.problem, seed, CHOICES)
-                        chosen[place] = choose(keys, result.task, measurer, log)
+            chosen = tuning.choices(targets, results, measurer, int(cfg.seed))
             return results, chosen
 
 
@@ -413,7 +403,7 @@ def _deployed(
             raise ValueError(f"the tuned network is wrong: {same}")
         progress.message(f"tuned and untuned network agree: {same}")
     found = check_against_reference("tuned", job, tuned.outputs, job.hardware, progress)
-    if any(chosen) and found is None and untuned is None:
+    if cfg.budget.trials == 0 and found is None and untuned is None:
         raise ValueError(
             "budget.trials=0: nothing is there to check the network against; give "
             "deploy.untuned=true"

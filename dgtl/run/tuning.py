@@ -11,6 +11,7 @@ import numpy as np
 from dgtl.core.history import SourceTask
 from dgtl.core.records import AGAIN, CHECK, KNOWN, best_trial
 from dgtl.core.titles import titles
+from dgtl.methods.base import ChoosingMethod
 from dgtl.methods.loop import TaskSearch
 from dgtl.run.finalists import finalists, timed_again
 from dgtl.run.searched import search_shown
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from dgtl.measure.protocol import Measurer
     from dgtl.report.progress import Progress
     from dgtl.run.start import RunContext
+
+
+CHOICES = 16
+"""Of a task without trials the model's best, of which the first that computes right is taken."""
 
 
 @dataclasses.dataclass
@@ -87,9 +92,6 @@ class Tuning:
             if budget.seconds is None or all(math.isinf(task.best_s) for task in tasks):
                 raise
             self.progress.message("stopped: what is found so far is deployed; again: nothing is")
-        self._say_untried(
-            [n for n, t in zip(names, tasks, strict=True) if not (t.trials or t.known)]
-        )
         return [
             SourceTask(task.problem.task, task.problem.space, (*task.known, *task.trials))
             for task in tasks
@@ -115,14 +117,67 @@ class Tuning:
             self.progress.message(said)
         return found
 
-    def _say_untried(self, names: Sequence[str]) -> None:
-        """Says which tasks no time was left for; without trials that is as asked."""
-        seconds = self.context.budget.seconds
-        if names and seconds is not None and self.context.budget.trials > 0:
-            self.progress.message(
-                f"no time was left for a batch of {len(names)} of the layers, which run by the "
-                f"default schedule: {'; '.join(names)} (budget.seconds={seconds:g})"
-            )
+    def choices(
+        self,
+        targets: Sequence[tuple[int, Problem]],
+        results: Sequence[SourceTask],
+        machine: Checker,
+        seed: int,
+    ) -> list[str | None]:
+        """What the model chooses, unmeasured, where nothing was tried; which tasks is said.
+
+        Args:
+            targets, seed: as in `all`.
+            results: of `all`.
+            machine: builds, runs and checks what is chosen, and times nothing.
+
+        Returns:
+            For each task a key; None where something was tried, where there is no model that could
+            choose, and where none of its choices computes what it should.
+
+        Raises:
+            ValueError: nothing is to be tried, and there was nothing to learn from.
+        """
+        untried = {p: target for p, target in enumerate(targets) if not results[p].trials}
+        if untried:
+            self.progress.stage("choose what was not tried")
+        keys = {
+            place: self._choices(problem, np.random.SeedSequence([seed, number]))
+            for place, (number, problem) in untried.items()
+        }
+        tasks = [result.task for result in results]
+        chosen = choose(keys, tasks, machine, self.log)
+        names = titles(tasks)
+        for how, left in (
+            ("by what the model chose, unmeasured", [p for p in untried if p in chosen]),
+            ("by the default schedule", [p for p in untried if p not in chosen]),
+        ):
+            self._say_untried([names[place] for place in left], how)
+        return [chosen.get(place) for place in range(len(results))]
+
+    def _choices(self, problem: Problem, seed: np.random.SeedSequence) -> list[str]:
+        """The model's for one task; none where it learnt nothing, and something was to be tried."""
+        method = self.context.method
+        if not isinstance(method, ChoosingMethod):
+            return []
+        try:
+            return method.choices(problem, seed, CHOICES)
+        except ValueError:
+            if self.context.budget.trials == 0:
+                raise
+            return []
+
+    def _say_untried(self, names: Sequence[str], how: str) -> None:
+        """Says which tasks nothing was left for and how they run, unless no trial was wanted."""
+        budget = self.context.budget
+        if not names or budget.trials == 0:
+            return
+        left = "trial" if budget.seconds is None else "time"
+        limit = "" if budget.seconds is None else f" (budget.seconds={budget.seconds:g})"
+        self.progress.message(
+            f"no {left} was left for {len(names)} of the layers, which run {how}: "
+            f"{'; '.join(names)}{limit}"
+        )
 
     def _recorded(self, problem: Problem, title: str) -> dict[str, Trial]:
         """What an earlier run in this folder tried of a task, by configuration."""
@@ -170,21 +225,28 @@ class Checker(Protocol):
         ...
 
 
-def choose(keys: Sequence[str], task: Task, machine: Checker, log: TrialLog) -> str | None:
-    """The first configuration that computes what it should; None if none does.
+def choose(
+    choices: Mapping[int, Sequence[str]], tasks: Sequence[Task], machine: Checker, log: TrialLog
+) -> dict[int, str]:
+    """Of each task's choices the first that computes what it should, by the task's place.
 
     Args:
-        keys: of a model's choices, best first.
-        task: that they are of.
-        machine: builds and runs what is checked, and times nothing.
+        choices: of a model, best first, by the task's place.
+        tasks: of the network; those of whose choices none is right are not in the result.
+        machine: builds and runs what is checked, the choices of all tasks side by side.
         log: where verdicts are kept.
     """
-    for key in keys:
-        (wrong,) = machine.check([(task, key)])
-        if wrong is None:
-            return key
-        log.trial(wrong.replace(stage=CHECK))
-    return None
+    chosen: dict[int, str] = {}
+    left = {place: list(keys) for place, keys in choices.items()}
+    while left := {p: keys for p, keys in left.items() if keys and p not in chosen}:
+        firsts = [(place, keys.pop(0)) for place, keys in left.items()]
+        verdicts = machine.check([(tasks[place], key) for place, key in firsts])
+        for (place, key), wrong in zip(firsts, verdicts, strict=True):
+            if wrong is None:
+                chosen[place] = key
+            else:
+                log.trial(wrong.replace(stage=CHECK))
+    return chosen
 
 
 def verified(results: Sequence[SourceTask], machine: Checker, log: TrialLog) -> list[SourceTask]:

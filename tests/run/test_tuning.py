@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from types import SimpleNamespace
@@ -67,22 +68,46 @@ class AtRandom:
         self.tried |= {trial.config for trial in trials}
 
 
-def tuned(tmp_path, machine, seconds, *, known=None, earlier=None, trials=64, scheduler="even"):
-    """Results of a tuning, and what it printed."""
+class Choosing:
+    """Tunes at random; of a task it chooses what it is given for it, best first."""
+
+    def __init__(self, *of_tasks):
+        self.of_tasks = of_tasks
+
+    def tuner(self, problem, seed):
+        return AtRandom(problem)
+
+    def choices(self, problem, seed, n):
+        if not self.of_tasks:
+            raise ValueError("nothing to learn from")
+        return self.of_tasks[PROBLEMS.index(problem)]
+
+
+@contextlib.contextmanager
+def tuning(folder, machine, seconds, *, trials=64, method=None, known=None, **context):
+    """A tuning, and where it prints."""
     context = SimpleNamespace(
-        method=SimpleNamespace(tuner=lambda problem, seed: AtRandom(problem)),
+        method=method or Choosing(),
         budget=Budget(trials, 8, seconds),
-        scheduler=SCHEDULERS[scheduler],
-        earlier=earlier or History(),
+        earlier=context.get("earlier") or History(),
+        scheduler=SCHEDULERS[context.get("scheduler", "even")],
         tracker=SimpleNamespace(trial=lambda *_: None),
     )
     out = io.StringIO()
     with (
         Progress(Console(file=out, width=200)) as progress,
-        TrialLog(tmp_path / "trials.jsonl") as log,
+        TrialLog(folder / "trials.jsonl") as log,
     ):
-        tuning = Tuning(context, log, "p", progress, machine, known or {})
-        results = tuning.all(list(enumerate(PROBLEMS, 1)), seed=0)
+        yield Tuning(context, log, "p", progress, machine, known or {}), out
+
+
+TARGETS = list(enumerate(PROBLEMS, 1))
+
+
+def tuned(folder, machine, seconds, **given):
+    """Results of a tuning, and what it printed."""
+    with tuning(folder, machine, seconds, **given) as (search, out):
+        results = search.all(TARGETS, seed=0)
     return results, out.getvalue()
 
 
@@ -95,12 +120,43 @@ def test_time_is_shared_and_ends_after_a_full_batch(tmp_path):
     assert [result.task for result in results] == [SMALL, LARGE]  # as in the network
 
 
-def test_too_little_time_is_said_and_the_costliest_layer_is_tuned(tmp_path):
-    machine = Machine(batch_s=4.0)
-    results, out = tuned(tmp_path, machine, 2.0)
+@pytest.mark.parametrize(
+    ("method", "keys", "how"),
+    [
+        (Choosing("ab", "cd"), ["b", None], "by what the model chose, unmeasured"),
+        (Choosing("a", "cd"), [None, None], "by the default schedule"),  # wrong
+        (Choosing(), [None, None], "by the default schedule"),  # nothing to learn from
+        (SimpleNamespace(tuner=Choosing().tuner), [None, None], "by the default schedule"),
+    ],
+)
+def test_too_little_time_goes_to_the_costliest_layer_and_the_model_chooses_for_the_others(
+    tmp_path, method, keys, how
+):
+    with tuning(tmp_path, Machine(batch_s=4.0), 2.0, method=method) as (search, out):
+        results = search.all(TARGETS, seed=0)
+        chosen = search.choices(TARGETS, results, Wrong("a"), seed=0)
     assert [len(result.trials) for result in results] == [0, 8]
-    assert "no time was left for a batch of 1 of the layers" in out
-    assert "(budget.seconds=2)" in out
+    assert chosen == keys
+    said = f"no time was left for 1 of the layers, which run {how}: dense 2->4 batch 2"
+    assert f"{said} (budget.seconds=2)" in out.getvalue()
+
+
+def test_trials_that_do_not_suffice_for_all_layers_are_said(tmp_path):
+    with tuning(tmp_path, Machine(1.0), None, trials=4, scheduler="gradient") as (search, out):
+        results = search.all(TARGETS, seed=0)
+        search.choices(TARGETS, results, Wrong(), seed=0)
+    assert [len(result.trials) for result in results] == [0, 8]
+    assert "no trial was left for 1 of the layers" in out.getvalue()
+
+
+def test_a_choice_that_nothing_can_make_is_an_error_where_nothing_is_tried(tmp_path):
+    with tuning(tmp_path, Machine(1.0), None, trials=0) as (search, out):
+        results = search.all(TARGETS, seed=0)
+        with pytest.raises(ValueError, match="nothing to learn from"):
+            search.choices(TARGETS, results, Wrong(), seed=0)
+    with tuning(tmp_path, Machine(1.0), None, trials=0, method=Choosing("a", "b")) as (search, out):
+        assert search.choices(TARGETS, results, Wrong(), seed=0) == ["a", "b"]
+    assert "layers" not in out.getvalue()  # as asked
 
 
 def test_an_interruption_of_limited_time_keeps_what_is_found(tmp_path):
@@ -179,10 +235,16 @@ class Wrong:
         return [toys.trial(task, key, None) if key in self.wrong else None for task, key in configs]
 
 
-def test_the_first_choice_that_computes_right_is_taken(tmp_path):
+def test_the_first_choice_that_computes_right_is_taken_and_those_of_all_tasks_checked_together(
+    tmp_path,
+):
+    machine = Wrong("a", "b", "d")
     with TrialLog(tmp_path / "trials.jsonl") as log:
-        assert choose(["a", "b", "c"], SMALL, Wrong("a"), log) == "b"
-        assert choose(["a"], SMALL, Wrong("a"), log) is None
+        chosen = choose({0: ["a", "c", "e"], 1: ["d", "b"], 2: []}, [SMALL] * 3, machine, log)
+    assert chosen == {0: "c"}
+    assert machine.asked == [["a", "d"], ["c", "b"]]
+    kept = [json.loads(line) for line in (tmp_path / "trials.jsonl").read_text().splitlines()]
+    assert [(line["stage"], line["config"]) for line in kept] == [(CHECK, k) for k in "adb"]
 
 
 def test_the_best_of_all_are_checked_together_and_the_next_of_those_that_are_wrong(tmp_path):

@@ -64,8 +64,10 @@ def exit_code(tmp_path, monkeypatch, outcome: Summary, *overrides: str) -> int:
         (summary(RAN, RAN), (), 0),
         (summary(RAN, FAILED), (), live.UNTUNED),
         (summary(RAN, []), (), live.UNTUNED),
-        (summary([], []).with_choices(["a", "b"]), (), 0),
-        (summary([], []).with_choices(["a", None]), (), live.UNTUNED),
+        (summary([], []).with_choices(["a", "b"]), ("budget.trials=0",), 0),
+        (summary(RAN, []).with_choices([None, "b"]), (), live.UNTUNED),  # time ran out
+        (summary(RAN, []).with_choices([None, "b"]), ("deploy.allow_untuned=true",), 0),
+        (summary([], []).with_choices(["a", None]), ("budget.trials=0",), live.UNTUNED),
         (summary(RAN, FAILED), ("deploy.allow_untuned=true",), 0),
         (summary([], FAILED), ("deploy.allow_untuned=true",), live.UNTUNED),
         (summary([], []), ("deploy.allow_untuned=true",), live.UNTUNED),

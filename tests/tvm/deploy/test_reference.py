@@ -113,3 +113,16 @@ def test_what_onnx_runtime_does_not_run_as_given_it_runs_as_imported(network):
     np.testing.assert_array_equal(reference.expected_outputs(other)[0], right[0])
     with pytest.raises(reference.UnknownError, match="NoSuch"):
         reference.expected_outputs(dataclasses.replace(other, model=given))
+
+
+def test_products_of_bytes_are_exact_on_every_processor():
+    """Without VNNI those of unsigned and signed bytes saturate by ONNX Runtime's defaults."""
+    x, w = np.full((2, 64), 255, np.uint8), np.full((64, 3), 127, np.int8)
+    model = forms.model(
+        [node("MatMulInteger", "x w", "y")],
+        [value("x", [2, 64], onnx.TensorProto.UINT8)],
+        [value("y", [2, 3], onnx.TensorProto.INT32)],
+        [constant("w", w, np.int8)],
+    )
+    (found,) = reference.run(model, {"x": x})
+    assert np.array_equal(found, x.astype(int) @ w.astype(int))
