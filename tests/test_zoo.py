@@ -50,10 +50,10 @@ def kinds(model: onnx.ModelProto) -> Counter[str]:
                 found["dense"] += 1
             else:
                 found["matmul" if len(left) == len(right) == 2 else "batch_matmul"] += 1
-        elif node.op_type in {"Conv", "ConvTranspose", "ConvInteger"}:
+        elif node.op_type in {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv"}:
             transposed = node.op_type == "ConvTranspose"
             groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-            kernel = shapes[node.input[1]]
+            kernel = shapes[node.input[3 if node.op_type == "QLinearConv" else 1]]
             depth = kernel[0] if transposed else kernel[1] * groups
             prefix = "" if groups == 1 else "depthwise_" if groups == depth else "grouped_"
             found[f"{prefix}conv{len(kernel) - 2}d{'_transpose' * transposed}"] += 1

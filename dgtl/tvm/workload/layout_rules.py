@@ -196,7 +196,7 @@ def _broadcastable(r: Rewriter, value: Stored, at: Axes) -> relax.Expr:
 
 
 def _along(r: Rewriter, call: relax.Call) -> Stored | None:
-    """Operators along one axis that keep the shape's rank: softmax, cumulative sums, flips."""
+    """Operators along one axis that keep the shape: softmax, cumulative sums, flips, to bytes."""
     data = r.waiting(call.args[0])
     if data is None or call.attrs.axis is None:
         return None
@@ -412,7 +412,10 @@ RULES: dict[str, Rule] = {
             *("isfinite", "clip", "astype", "nn.relu", "nn.leakyrelu", "nn.gelu", "nn.gelu_tanh"),
             *("nn.silu", "nn.selu", "nn.softplus", "atan2", "left_shift", "right_shift"),
         ),
-        _along: ("nn.softmax", "nn.log_softmax", "nn.prelu", "cumsum", "cumprod", "flip"),
+        _along: (
+            *("nn.softmax", "nn.log_softmax", "nn.prelu", "cumsum", "cumprod", "flip"),
+            *("quantize", "dequantize"),
+        ),
         _concat: ("concat",),
         _split: ("split",),
         _reduction: (

@@ -144,3 +144,14 @@ def conv2d_integer(g):
     kernel = np.clip(40 * g.normal(8, 4, 3, 3), -128, 127).astype(np.int8)
     y = g("ConvInteger", x, kernel, np.uint8(1), np.int8([-3]), pads=[1] * 4)
     return g("Mul", g("Cast", y, to=TensorProto.FLOAT), 0.01)
+
+
+@case("conv2d", "conv2d")
+def conv2d_of_bytes(g):
+    """As static quantisation writes it; weights so small that no processor's sums saturate."""
+    x = g("QuantizeLinear", g.input(1, 4, 12, 12), 0.03, np.uint8(128))
+    kernel = np.clip(25 * g.normal(8, 4, 3, 3), -60, 60).astype(np.int8)
+    scales, zeros = g.positive(8) * np.float32(0.01), np.zeros(8, np.int8)
+    given = (0.03, np.uint8(128), kernel, scales, zeros, 0.1, np.uint8(120))
+    y = g("QLinearConv", x, *given, np.arange(-400, 400, 100, np.int32), pads=[1] * 4)
+    return g.conv(g("DequantizeLinear", y, 0.1, np.uint8(120)))

@@ -177,3 +177,11 @@ def pooled_1d(g):
 def pooled_3d(g):
     x = g("MaxPool", g.conv(g.input(1, 4, 8, 8, 8)), kernel_shape=[2] * 3, strides=[2] * 3)
     return g.dense(g("Flatten", g("GlobalAveragePool", g("Relu", g.conv(x)))))
+
+
+@case("conv2d", "conv2d", transposes=2, opset=18)
+def fold_of_patches(g):
+    """The columns of a window put back into an image, as PyTorch's fold is exported."""
+    columns = g("Reshape", g.conv(g.input(1, 4, 12, 12)), np.array([1, 32, 36]))
+    sizes = np.array([12, 12]), np.array([2, 2])
+    return g.conv(g("Col2Im", columns, *sizes, strides=[2, 2]))

@@ -15,7 +15,14 @@ import onnx
 import onnxslim
 from onnx import inliner
 
-from dgtl.tvm.workload.importer import branches, recurrent, resize_axes, rewrites
+from dgtl.tvm.workload.importer import (
+    branches,
+    contrib,
+    quantized,
+    recurrent,
+    resize_axes,
+    rewrites,
+)
 from dgtl.tvm.workload.importer.constants import folded
 from dgtl.tvm.workload.importer.graph import graph_inputs, normal_form, opset_of
 from dgtl.tvm.workload.importer.inputs import read_inputs, seeded_inputs, with_constants
@@ -87,7 +94,8 @@ def import_model(
     if any(node.op_type == "If" for node in original.graph.node):
         # ONNX Runtime 1.32 dies of some whose condition is an initializer.
         original = _settled(original, remarks)
-    readable = recurrent.dequantized(original, remarks)
+    readable = quantized.written_out(recurrent.dequantized(original, remarks), remarks)
+    readable = contrib.written_out(readable)
     plain = resize_axes.of_all_axes(rewrites.without_dropout(_newer(readable, remarks)))
     simple = _simplified(plain, remarks)
     for _ in range(DEEP):

@@ -2,7 +2,8 @@
 
 What ONNX itself defines by other operators (its functions) is inlined; loops and recurrent layers
 are unrolled (`loops`, `recurrent`), sequences taken apart (`sequences`), Fourier transforms are
-products (`spectra`), some resizes sums (`resize`): modules beside this one.
+products (`spectra`), some resizes sums (`resize`), and what ONNX Runtime's tools leave is undone
+(`contrib`, `quantized`): modules beside this one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from onnx import helper, inliner, numpy_helper, version_converter
 
 from dgtl.tvm.workload.importer import (
     branches,
+    columns,
     loops,
     recurrent,
     resize,
@@ -23,6 +25,7 @@ from dgtl.tvm.workload.importer import (
     sequences,
     spectra,
 )
+from dgtl.tvm.workload.importer.contrib import MICROSOFT
 from dgtl.tvm.workload.importer.converters import converter_map
 from dgtl.tvm.workload.importer.graph import (
     OWN,
@@ -44,10 +47,8 @@ OPSET_AT_LEAST, OPSET = 13, 17
 """Models of an older operator set than the first are converted to the second: from 13 on axes are
 inputs and Softmax is of one axis, as TVM has them."""
 
-MICROSOFT = "com.microsoft"
 DOMAINS = {
     "Attention": (MICROSOFT,),
-    "SkipLayerNormalization": (MICROSOFT,),
     "EmbedLayerNormalization": (MICROSOFT,),
     "BiasGelu": (MICROSOFT,),
     "FastGelu": (MICROSOFT,),
@@ -135,6 +136,7 @@ def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
         branches.both,
         sequences.taken_apart,
         recurrent.unrolled,
+        columns.written_out,
         _padded,
         spectra.written_out,
         resize.written_out,
