@@ -190,8 +190,8 @@ def loop() -> onnx.ModelProto:
         [
             node("Gemm", "x w", "a"),
             node("Loop", "n _ a", "b", body=body),
-            node("FusedMatMul", "b w", "c", domain="com.microsoft"),
-            node("FusedMatMul", "c w", "y", domain="com.microsoft"),
+            node("GroupNorm", "b w", "c", domain="com.microsoft"),
+            node("GroupNorm", "c w", "y", domain="com.microsoft"),
         ],
         [value("x", [1, 4]), value("n", [], INT64)],
         [value("y", [1, 4])],

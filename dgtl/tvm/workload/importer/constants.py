@@ -107,6 +107,8 @@ def _computed(
     used = set().union(*map(_read_from_outside, inside))
     wanted = _read_by_others(model, constant)
     names = [name for node in inside for name in node.output if name in wanted]
+    if not names:
+        return {}
     graph = helper.make_graph(
         inside,
         "constants",

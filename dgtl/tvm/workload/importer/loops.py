@@ -1,7 +1,8 @@
 """Loops of a known length, written out step by step.
 
 Exporters make them of what goes over a list in the model's own program: parts of a split, levels of
-a pyramid. https://onnx.ai/onnx/operators, Loop.
+a pyramid; those of TensorFlow of recurrent layers, which count their steps themselves.
+https://onnx.ai/onnx/operators, Loop.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from dgtl.tvm.workload.importer.graph import (
     AXES_ARE_INPUTS,
@@ -19,12 +21,13 @@ from dgtl.tvm.workload.importer.graph import (
     attributes_of,
     numbers,
     opset_of,
+    reads,
     renamed,
     replaced,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -33,7 +36,7 @@ MOST = 10_000
 
 
 def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model without loops, as far as their lengths are known and nothing in them ends them.
+    """A model without loops, as far as their lengths are known.
 
     The model itself where there is none. Loops within loops are written out once those are.
     """
@@ -44,36 +47,88 @@ def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
     constants = numbers(model)
 
     def write(node: onnx.NodeProto) -> Writer | None:
-        steps = _steps(node, constants)
+        steps = _steps(node, constants, model.opset_import)
         return None if steps is None else _written(node, steps)
 
     return replaced(model, write)
 
 
-def _steps(node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]]) -> int | None:
+def _steps(
+    node: onnx.NodeProto, constants: Mapping[str, NDArray[Any]], opsets: Sequence[Any]
+) -> int | None:
     """How many steps a loop has; None if that is not known, or too many or too few to write out."""
-    if node.op_type != "Loop" or node.domain not in OWN or node.input[0] not in constants:
+    if node.op_type != "Loop" or node.domain not in OWN:
         return None
-    steps, body = int(constants[node.input[0]].item()), attributes_of(node)["body"]
-    if not 0 < steps * len(body.node) <= MOST:
+    if not all(name in constants for name in node.input[:2] if name):
         return None
-    begins = not node.input[1] or bool(constants.get(node.input[1], False))
-    return steps if begins and _goes_on(body, constants) else None
+    if node.input[1] and not constants[node.input[1]]:
+        return None
+    most = MOST // max(len(attributes_of(node)["body"].node), 1)
+    limit = int(constants[node.input[0]].item()) if node.input[0] else most + 1
+    steps = _counted(node, constants, min(limit, most + 1), opsets)
+    return steps if steps is not None and 0 < steps <= most else None
 
 
-def _goes_on(body: onnx.GraphProto, constants: Mapping[str, NDArray[Any]]) -> bool:
-    """Whether each step says that another one follows, as far as the loop's length is concerned."""
-    known = {weight.name: numpy_helper.to_array(weight) for weight in body.initializer}
-    producers = {name: node for node in body.node for name in node.output}
-    name = body.output[0].name
-    while name in producers and producers[name].op_type == "Identity":
-        name = producers[name].input[0]
-    if name == body.input[1].name:
-        return True
-    if name in producers and producers[name].op_type == "Constant":
-        value = attributes_of(producers[name]).get("value")
-        return value is not None and bool(numpy_helper.to_array(value))
-    return bool({**constants, **known}.get(name, False))
+def _counted(
+    node: onnx.NodeProto,
+    constants: Mapping[str, NDArray[Any]],
+    limit: int,
+    opsets: Sequence[Any],
+) -> int | None:
+    """Steps until a loop ends itself, at most ``limit``; None where values decide that.
+
+    What says whether another step follows is computed step by step, where it depends on the step's
+    number, on constants, and on what is carried on and depends on nothing else: on counters.
+    """
+    body = attributes_of(node)["body"]
+    step, condition, *carried = (value.name for value in body.input)
+    follows, *results = (value.name for value in body.output)
+    after = dict(zip(carried, results, strict=False))
+    counters = {
+        name: constants[first]
+        for name, first in zip(carried, node.input[2:], strict=True)
+        if first in constants
+    }
+    weights = {w.name: w for w in body.initializer}
+    given = {step, condition, *constants, *weights}
+    while True:
+        known = {*given, *counters}
+        for inner in body.node:
+            if all(name in known for name in reads(inner)):
+                known |= set(inner.output)
+        if counters.keys() == (left := {n for n in counters if after[n] in known}):
+            break
+        counters = {name: counters[name] for name in left}
+    if follows not in known:
+        return None
+    wanted = [follows, *(after[name] for name in counters)]
+    nodes: list[onnx.NodeProto] = []
+    needed = set(wanted)
+    for inner in reversed(body.node):
+        if needed & set(inner.output):
+            nodes.insert(0, inner)
+            needed |= set(reads(inner))
+    inputs = [helper.make_empty_tensor_value_info(n) for n in (step, condition, *counters)]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in wanted]
+    fixed = [numpy_helper.from_array(constants[n], n) for n in constants.keys() & needed]
+    fixed += (weights[name] for name in weights.keys() & needed)
+    graph = helper.make_graph(nodes, "condition", inputs, outputs, fixed)
+    evaluator = ReferenceEvaluator(helper.make_model(graph, opset_imports=opsets))
+    names, values = [v.name for v in inputs[1:]], [np.array(True), *counters.values()]
+    for number in range(limit):
+        fed = {
+            step: np.full(_shape(body.input[0]), number),
+            **dict(zip(names, values, strict=True)),
+        }
+        values = [np.asarray(value) for value in evaluator.run(None, fed)]
+        if not values[0].all():
+            return number + 1
+    return limit
+
+
+def _shape(value: onnx.ValueInfoProto) -> list[int]:
+    """A step is a number, or a vector of one, whichever the body takes."""
+    return [1] * len(value.type.tensor_type.shape.dim)
 
 
 def _written(node: onnx.NodeProto, steps: int) -> Writer:
@@ -87,10 +142,8 @@ def _written(node: onnx.NodeProto, steps: int) -> Writer:
     outputs = [value.name for value in body.output][1:]
     collected: list[list[str]] = [[] for _ in outputs[len(carried) :]]
     condition = writer.constant(np.array(True))
-    # A step is a number, or a vector of one, whichever the body takes.
-    rank = len(body.input[0].type.tensor_type.shape.dim)
     for step in range(steps):
-        number = writer.constant(np.full([1] * rank, step))
+        number = writer.constant(np.full(_shape(body.input[0]), step))
         names = dict(zip(inputs, [number, condition, *carried], strict=True))
         own = renamed(body, names, f"{writer.stem}/{step}/")
         writer.nodes += own.node

@@ -36,6 +36,7 @@ from dgtl.tvm.workload.importer.graph import (
     inferred,
     normal_form,
     opset_of,
+    replaced,
     shapes,
     with_nodes,
 )
@@ -138,6 +139,7 @@ def decomposed(model: onnx.ModelProto) -> onnx.ModelProto:
         recurrent.unrolled,
         columns.written_out,
         _padded,
+        _turned,
         spectra.written_out,
         resize.written_out,
     ):
@@ -211,6 +213,33 @@ def _with_pads(
         end.append(total - begin[-1])
     given |= {"pads": [*begin, *end], "output_padding": extra}
     return helper.make_node(node.op_type, node.input, node.output, node.name, **given)
+
+
+def _turned(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model without ReverseSequence of one known length, as RNNs of TensorFlow have it."""
+    if all(node.op_type != "ReverseSequence" for node in model.graph.node):
+        return model
+    constants = {w.name: w for w in model.graph.initializer}
+    extents = shapes(inferred(model))
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        if node.op_type != "ReverseSequence" or node.domain not in OWN:
+            return None
+        axis = attributes_of(node).get("time_axis", 0)
+        shape, lengths = extents.get(node.input[0], ()), constants.get(node.input[1])
+        if lengths is None or axis >= len(shape) or not shape[axis]:
+            return None
+        n = set(numpy_helper.to_array(lengths).tolist())
+        if len(n) != 1:
+            return None
+        places = np.arange(shape[axis])
+        places[: max(n)] = places[: max(n)][::-1]
+        writer = Writer(node.output[0])
+        kept = {"name": node.output[0], "axis": axis}
+        writer.op("Gather", node.input[0], writer.constant(places), **kept)
+        return writer
+
+    return replaced(model, write)
 
 
 def known(node: onnx.NodeProto) -> bool:

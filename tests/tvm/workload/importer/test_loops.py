@@ -22,6 +22,7 @@ WEIGHTS = [
     constant("ends", [1, 4, 6]),
     constant("begins", [0, 1, 4]),
     constant("axis", [1]),
+    constant("large", 8.0, np.float32),
 ]
 
 
@@ -110,7 +111,41 @@ def a_choice_within() -> list[onnx.NodeProto]:
     return [node("Loop", "three _ x", "y", body=own)]
 
 
-FORMS = [a_sum_and_its_steps, parts_of_a_list, a_loop_within, a_choice_within]
+def a_count_of_its_own() -> list[onnx.NodeProto]:
+    """As TensorFlow writes its while: what ends it is a counter that is carried on."""
+    nodes = [
+        node("Add", "n two", "next"),
+        node("Less", "next most", "small"),
+        node("Less", "i three", "early"),
+        node("And", "small early", "goes"),
+        node("Add", "t t", "after"),
+    ]
+    own = body(
+        nodes,
+        [value("n", [], INT64), value("t", [2, 6])],
+        [value("next", [], INT64), value("after", None)],
+        [constant("most", 6)],
+    )
+    return [node("Loop", "_ yes zero x", "n_left y", body=own)]
+
+
+def a_step_that_ends_it() -> list[onnx.NodeProto]:
+    own = body(
+        [node("Less", "i one", "goes"), node("Add", "t t", "after")],
+        [value("t", [2, 6])],
+        [value("after", None)],
+    )
+    return [node("Loop", "three yes x", "y", body=own)]
+
+
+FORMS = [
+    a_sum_and_its_steps,
+    parts_of_a_list,
+    a_loop_within,
+    a_choice_within,
+    a_count_of_its_own,
+    a_step_that_ends_it,
+]
 
 
 def run(model: onnx.ModelProto) -> np.ndarray:
@@ -149,8 +184,11 @@ def test_as_many_steps_as_the_loop_has(steps, power):
 
 @pytest.mark.parametrize(
     ("length", "condition"),
-    [("n", [GOES]), ("three", [node("Less", "i two", "goes")])],
-    ids=["of a length that is an input", "that ends itself"],
+    [
+        ("n", [GOES]),
+        ("three", [node("ReduceMax", "t", "m", keepdims=0), node("Less", "m large", "goes")]),
+    ],
+    ids=["of a length that is an input", "that values end"],
 )
 def test_a_loop_of_another_length_is_refused_by_name(length, condition):
     own = body(

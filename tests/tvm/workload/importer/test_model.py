@@ -248,7 +248,7 @@ REFUSED = {
     "operators": (
         forms.loop(),
         {},
-        "TVM cannot import 2 kinds of operators: Loop (1), com.microsoft::FusedMatMul (2 times)",
+        "TVM cannot import 2 kinds of operators: Loop (1), com.microsoft::GroupNorm (2 times)",
     ),
     "depends on values": (
         forms.tail_in_the_middle(),

@@ -62,3 +62,25 @@ def test_an_lstm_with_weights_of_bytes_is_one_without(directions, gates, dtype):
 def test_one_whose_weights_are_not_known_is_refused_by_name():
     with pytest.raises(ValueError, match="microsoft::DynamicQuantizeLSTM"):
         import_model(quantized(1, False, np.int8, known=False))
+
+
+@pytest.mark.parametrize(("lengths", "axis"), [([5, 5], 1), ([3, 3], 1), ([2] * 5, 0)])
+def test_a_sequence_that_is_reversed_by_one_length(lengths, axis):
+    """As TensorFlow's bidirectional layers are exported."""
+    reverse = helper.make_node(
+        "ReverseSequence", ["x", "n"], ["y"], "r", time_axis=axis, batch_axis=1 - axis
+    )
+    given = model(
+        [reverse], [value("x", [2, 5, 3])], [value("y", [2, 5, 3])], [constant("n", lengths)]
+    )
+    network = import_model(given)
+    assert [n.op_type for n in network.model.graph.node] == ["Gather"]
+    expected, actual = (run(m, network.inputs) for m in (given, network.model))
+    assert np.array_equal(expected, actual)
+
+
+def test_a_sequence_that_is_reversed_by_several_lengths_is_refused_by_name():
+    reverse = helper.make_node("ReverseSequence", ["x", "n"], ["y"], time_axis=1, batch_axis=0)
+    given = model([reverse], [value("x", [2, 5])], [value("y", [2, 5])], [constant("n", [2, 3])])
+    with pytest.raises(ValueError, match=r"ReverseSequence \(1\)"):
+        import_model(given)
