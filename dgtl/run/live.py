@@ -95,7 +95,7 @@ def main(cfg: DictConfig) -> None:
             summary = runner(cfg, folder)
         if summary.nothing_ran:
             raise _ended(UNTUNED, "error: no trial ran: report.html says why")
-        unmeasured = [*summary.untuned, *(summary.chosen if cfg.budget.trials else ())]
+        unmeasured = [*summary.untuned, *(() if cfg.budget.trials == 0 else summary.chosen)]
         if runner is run and unmeasured and not cfg.deploy.allow_untuned:
             raise _ended(UNTUNED)
     except (HydraException, OmegaConfBaseException) as error:

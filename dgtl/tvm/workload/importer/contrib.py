@@ -26,14 +26,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx
+    from numpy.typing import ArrayLike
 
 MICROSOFT = "com.microsoft"
 
-LAYER_NORM, MEAN_OF_AXES = 17, 18
-"""Operator sets from which on there is LayerNormalization, and ReduceMean takes axes as input."""
+LAYER_NORM = 17
+"""Operator set from which on there is LayerNormalization."""
+
+AXES_ARE_INPUTS = {"ReduceMean": 18, "ReduceSum": 13, "Unsqueeze": 13}
+"""Operator sets from which on these take axes as an input."""
 
 EPSILON = 1e-12
 """Of a norm that does not say its own."""
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+LEAST = -10000.0
+"""What is added to a score that is not to be seen."""
 
 ACTIVATIONS = {
     "LeakyRelu": ("alpha",),
@@ -48,25 +57,27 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Where one needs shapes to be written out, it waits until those before it are.
     """
-    while any(_writes(node) for node in model.graph.node):
-        complete = inferred(model)
-        known, types = shapes(complete), element_types(complete)
-        opset = opset_of(model)
-        written = 0
-
-        def write(node: onnx.NodeProto) -> Writer | None:
-            nonlocal written
-            if (how := _writes(node)) is None:
-                return None
-            fused = _Fused(node, known, types, opset)  # noqa: B023
-            done = how(fused)
-            written += done
-            return fused.writer if done else None
-
-        model = replaced(model, write)
-        if not written:
+    left = sum(_writes(node) is not None for node in model.graph.node)
+    while left:
+        model, before = _once(model), left
+        left = sum(_writes(node) is not None for node in model.graph.node)
+        if left == before:
             break
     return model
+
+
+def _once(model: onnx.ModelProto) -> onnx.ModelProto:
+    complete = inferred(model)
+    known, types = shapes(complete), element_types(complete)
+    types |= {weight.name: weight.data_type for weight in model.graph.initializer}
+
+    def write(node: onnx.NodeProto) -> Writer | None:
+        if (how := _writes(node)) is None:
+            return None
+        fused = _Fused(node, known, types, opset_of(model))
+        return fused.writer if how(fused) else None
+
+    return replaced(model, write)
 
 
 def _writes(node: onnx.NodeProto) -> Callable[[_Fused], bool] | None:
@@ -95,7 +106,8 @@ class _Fused:
         opset: int,
     ):
         self.inputs, self.known = [*node.input, *[""] * 10], known
-        self.type = types.get(node.input[0], 0) or TensorProto.FLOAT
+        kinds = (types.get(name) for name in node.input)
+        self.type = next((kind for kind in kinds if kind in FLOATS), TensorProto.FLOAT)
         self.outputs = [*node.output, *[""] * 4]
         self.opset = opset
         self.attributes: dict[str, Any] = attributes_of(node)
@@ -173,46 +185,123 @@ class _Fused:
         self._normalised(x, gamma, "", self.outputs[0], centred=False)
         return self.attributes.get("axis", -1) in (-1, rank - 1) and not self.outputs[1]
 
+    def gelu(self) -> bool:
+        """Gelu and BiasGelu: x P(X < x) of a normal X, x with a bias."""
+        x = self._biased(self.inputs[0], self.inputs[1])
+        part = self.writer.op("Erf", self.writer.op("Mul", x, self._number(0.5**0.5)))
+        self._gated(x, part)
+        return True
+
+    def fast_gelu(self) -> bool:
+        """FastGelu: the same by a hyperbolic tangent, of x with a bias."""
+        x = self._biased(self.inputs[0], self.inputs[1])
+        cube = self.writer.op("Mul", self.writer.op("Mul", x, x), x)
+        bent = self.writer.op("Add", x, self.writer.op("Mul", cube, self._number(0.044715)))
+        scaled = self.writer.op("Mul", bent, self._number((2.0 / np.pi) ** 0.5))
+        self._gated(x, self.writer.op("Tanh", scaled))
+        return True
+
+    def _biased(self, x: str, bias: str) -> str:
+        return self.writer.op("Add", x, bias) if bias else x
+
+    def _gated(self, x: str, part: str) -> None:
+        """x (1 + part) / 2."""
+        gate = self.writer.op("Add", part, self._number(1.0))
+        half = self.writer.op("Mul", x, self._number(0.5))
+        self.writer.op("Mul", half, gate, name=self.outputs[0])
+
+    def embedding(self) -> bool:
+        """EmbedLayerNormalization of words, places and segments."""
+        ids, segments, words, places, kinds, gamma, beta, mask, at = self.inputs[:9]
+        shape = self.known.get(ids, ())
+        if len(shape) != 2 or not all(shape):
+            return False
+        if not at:
+            at = self.writer.constant(np.tile(np.arange(shape[1]), (shape[0], 1)))
+        found = [(words, ids), (places, at), *([(kinds, segments)] if segments else [])]
+        parts = [self.writer.op("Gather", *pair) for pair in found]
+        name = self.outputs[2] or None
+        total = self.writer.op("Add", *parts[:2], name=None if segments else name)
+        if segments:
+            total = self.writer.op("Add", total, parts[2], name=name)
+        self._normalised(total, gamma, beta, self.outputs[0], centred=True)
+        if mask:  # how many words there are
+            self._along("ReduceSum", mask, 1, name=self.outputs[1], keepdims=0)
+        else:
+            self.writer.constant(np.zeros(shape[0], np.int32), self.outputs[1])
+        return True
+
+    def packed_attention(self) -> bool:
+        """Attention whose queries, keys and values are one product, without earlier tokens."""
+        x, weight, bias, mask, past, added, length = self.inputs[:7]
+        shape, sizes = self.known.get(x, ()), self.known.get(weight, ())
+        refused = past or length or self.outputs[1] or self.attributes.get("do_rotary")
+        if refused or len(shape) != 3 or len(sizes) != 2:
+            return False
+        widths = self.attributes.get("qkv_hidden_sizes") or [sizes[1] // 3] * 3
+        ends = np.cumsum([0, *widths]).tolist()
+        rows = self._biased(self.writer.op("MatMul", x, weight), bias)
+        q, k, v = (self._part(rows, *ends[place : place + 2]) for place in range(3))
+        return self._attended(q, k, v, (*shape[:2], shape[1], widths[0]), mask, added)
+
     def attention(self) -> bool:
-        """MultiHeadAttention without what was computed for earlier tokens."""
-        query, key, value, bias, padding, added, *past = self.inputs[:10]
-        if any(past) or self.attributes.get("unidirectional") or any(self.outputs[1:3]):
+        """MultiHeadAttention, without earlier tokens."""
+        query, key, value, bias, mask, added, *past = self.inputs[:10]
+        shape, others = self.known.get(query, ()), self.known.get(key, ())
+        if any(past) or any(self.outputs[1:3]) or not value or (len(shape), len(others)) != (3, 3):
             return False
-        shape = self.known.get(query, ())
-        if len(shape) != 3 or not (key and value) or len(self.known.get(key, ())) != 3:
-            return False
-        heads, width = self.attributes["num_heads"], shape[-1]
+        names = [query, key, value]
         if bias:
-            length = self.known.get(bias, (0,))[0]
-            ends = [0, width, 2 * width, length]
-            query, key, value = (
-                self.writer.op("Add", x, self._part(bias, *ends[place : place + 2]))
-                for place, x in enumerate((query, key, value))
-            )
-        q, v = (self._heads(x, heads, [0, 2, 1, 3]) for x in (query, value))
-        k = self._heads(key, heads, [0, 2, 3, 1])
+            ends = [0, shape[2], 2 * shape[2], self.known.get(bias, (0,))[0]]
+            parts = [self._part(bias, *ends[place : place + 2]) for place in range(3)]
+            names = [self.writer.op("Add", *pair) for pair in zip(names, parts, strict=True)]
+        q, k, v = names
+        return self._attended(q, k, v, (shape[0], shape[1], others[1], shape[2]), mask, added)
+
+    def _attended(
+        self, q: str, k: str, v: str, sizes: tuple[int, int, int, int], mask: str, added: str
+    ) -> bool:
+        """Softmax of scaled products, masked, times values; False for a mask of another form.
+
+        Args:
+            q, k, v: queries [B, S, width], keys [B, T, width], values [B, T, ...].
+            sizes: B, S, T and width.
+            mask: 0 where nothing is to be seen [B, T] or [B, S, T], or how many are seen [B].
+            added: to the scores, [B or 1, heads or 1, S, T].
+        """
+        batch, rows, columns, width = sizes
+        heads = self.attributes["num_heads"]
+        q, v = (self._heads(x, heads, [0, 2, 1, 3]) for x in (q, v))
+        k = self._heads(k, heads, [0, 2, 3, 1])
         scale = self.attributes.get("scale", 0.0) or (width // heads) ** -0.5
         scores = self.writer.op("Mul", self.writer.op("MatMul", q, k), self._number(scale))
         if added:
             scores = self.writer.op("Add", scores, added)
-        if padding:
-            if len(self.known.get(padding, ())) != 2:
+        if mask:
+            shape = self.known.get(mask, ())
+            if shape == (batch,):
+                places = self.writer.constant(np.arange(columns, dtype=np.int32)[None])
+                counts = self._along("Unsqueeze", mask, 1)
+                mask = self.writer.op("Less", places, counts)
+            elif shape not in ((batch, columns), (batch, rows, columns)):
                 return False
-            scores = self._masked(scores, padding)
+            seen = [batch, rows if len(shape) == 3 else 1, columns]
+            scores = self._masked(scores, mask, seen)
+        if self.attributes.get("unidirectional"):
+            later = np.triu(np.ones((rows, columns)), 1 + columns - rows)
+            scores = self.writer.op("Add", scores, self._number(later * LEAST))
         weights = self.writer.op("Softmax", scores, axis=-1)
         mixed = self.writer.op("MatMul", weights, v)
-        rows = self.writer.op("Transpose", mixed, perm=[0, 2, 1, 3])
+        ordered = self.writer.op("Transpose", mixed, perm=[0, 2, 1, 3])
         flat = self.writer.constant(np.array([0, 0, -1]))
-        self.writer.op("Reshape", rows, flat, name=self.outputs[0])
+        self.writer.op("Reshape", ordered, flat, name=self.outputs[0])
         return True
 
-    def _masked(self, scores: str, padding: str) -> str:
-        """Scores [B, heads, S, T] where those of padding, 0 in [B, T], are next to nothing."""
-        least = self.attributes.get("mask_filter_value", -10000.0)
-        real = self.writer.op("Cast", padding, to=self.type)
-        batch, length = self.known[padding]
-        shape = self.writer.constant(np.array([batch, 1, 1, length]))
-        kept = self.writer.op("Reshape", real, shape)
+    def _masked(self, scores: str, mask: str, seen: list[int]) -> str:
+        """Scores [B, heads, S, T] where those of a mask's zeros, as [B, S or 1, T], are little."""
+        least = self.attributes.get("mask_filter_value", LEAST)
+        shape = self.writer.constant(np.array([seen[0], 1, *seen[1:]]))
+        kept = self.writer.op("Reshape", self.writer.op("Cast", mask, to=self.type), shape)
         lost = self.writer.op("Sub", self._number(1.0), kept)
         return self.writer.op("Add", scores, self.writer.op("Mul", lost, self._number(least)))
 
@@ -221,9 +310,10 @@ class _Fused:
         shape = self.writer.constant(np.array([0, 0, heads, -1]))
         return self.writer.op("Transpose", self.writer.op("Reshape", x, shape), perm=axes)
 
-    def _part(self, vector: str, begin: int, end: int) -> str:
-        bounds = [self.writer.constant(np.array([place])) for place in (begin, end)]
-        return self.writer.op("Slice", vector, *bounds)
+    def _part(self, x: str, begin: int, end: int) -> str:
+        """Of the last axis."""
+        bounds = [self.writer.constant(np.array([place])) for place in (begin, end, -1)]
+        return self.writer.op("Slice", x, *bounds)
 
     def _sum(self, x: str, skip: str, bias: str) -> str:
         """What is normalised, by the name that the fourth output has."""
@@ -238,18 +328,18 @@ class _Fused:
             self.writer.op("LayerNormalization", *parts, name=name, epsilon=epsilon, axis=-1)
             return
         if centred:
-            x = self.writer.op("Sub", x, self._mean(x))
-        square = self._mean(self.writer.op("Mul", x, x))
+            x = self.writer.op("Sub", x, self._along("ReduceMean", x, -1))
+        square = self._along("ReduceMean", self.writer.op("Mul", x, x), -1)
         size = self.writer.op("Sqrt", self.writer.op("Add", square, self._number(epsilon)))
         y = self.writer.op("Div", x, size)
         y = self.writer.op("Mul", y, gamma, name=None if beta else name)
         if beta:
             self.writer.op("Add", y, beta, name=name)
 
-    def _mean(self, x: str) -> str:
-        if self.opset < MEAN_OF_AXES:
-            return self.writer.op("ReduceMean", x, axes=[-1])
-        return self.writer.op("ReduceMean", x, self.writer.constant(np.array([-1])))
+    def _along(self, op: str, x: str, axis: int, name: str | None = None, **others: Any) -> str:
+        if self.opset < AXES_ARE_INPUTS[op]:
+            return self.writer.op(op, x, name=name, axes=[axis], **others)
+        return self.writer.op(op, x, self.writer.constant(np.array([axis])), name=name, **others)
 
     def _activated(self, y: str, kind: str, parameters: list[float]) -> None:
         name = self.outputs[0]
@@ -261,14 +351,19 @@ class _Fused:
         given = dict(zip(names, parameters, strict=False))
         self.writer.op(kind or "Identity", y, name=name, **given)
 
-    def _number(self, value: float) -> str:
+    def _number(self, value: ArrayLike) -> str:
         return self.writer.constant(np.asarray(value, helper.tensor_dtype_to_np_dtype(self.type)))
 
 
 WRITERS = {
+    "Attention": _Fused.packed_attention,
+    "BiasGelu": _Fused.gelu,
+    "EmbedLayerNormalization": _Fused.embedding,
+    "FastGelu": _Fused.fast_gelu,
     "FusedConv": _Fused.conv,
     "FusedGemm": _Fused.gemm,
     "FusedMatMul": _Fused.matmul,
+    "Gelu": _Fused.gelu,
     "MultiHeadAttention": _Fused.attention,
     "QuickGelu": _Fused.quick_gelu,
     "SkipLayerNormalization": _Fused.skip_norm,

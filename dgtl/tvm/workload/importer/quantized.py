@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper, numpy_helper
 
+from dgtl.tvm.workload.importer.contrib import MICROSOFT
 from dgtl.tvm.workload.importer.graph import (
     AXES_ARE_INPUTS,
+    OWN,
     Writer,
     attributes_of,
     opset_of,
@@ -41,6 +43,12 @@ OF_FLOATS = {
 PRODUCTS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QGemm": "Gemm"}
 """Products of two arguments of bytes."""
 
+TO_FLOATS = {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
+"""Products whose scales may be computed, and whose results are floats."""
+
+KINDS = {*OF_FLOATS, *PRODUCTS, *TO_FLOATS}
+DOMAINS = (*OWN, MICROSOFT)
+
 
 def written_out(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     """A model without operators on bytes, the model itself where there is none.
@@ -51,11 +59,15 @@ def written_out(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
         model: any.
         remarks: is told how many are computed in float32.
     """
+    if not any(node.op_type in KINDS for node in model.graph.node):
+        return model
     constants = {w.name: w for w in model.graph.initializer}
     opset, found = opset_of(model), 0
 
     def write(node: onnx.NodeProto) -> Writer | None:
         nonlocal found
+        if node.op_type not in KINDS or node.domain not in DOMAINS:
+            return None
         operator = _Operator(node, constants, opset)
         try:
             written = operator.written()
@@ -80,7 +92,7 @@ class _Operator:
     """One node of a model, and what takes its place.
 
     Args:
-        node: any.
+        node: of one of `KINDS`.
         constants: weights of the model by their names.
         opset: of the model.
     """
@@ -123,10 +135,8 @@ class _Operator:
                 ):
                     return False
                 self._of_floats([], inputs[:3], inputs[3:5])
-            case _ if kind in OF_FLOATS:
-                self._of_floats([], inputs[:3], inputs[3:5])
             case _:
-                return False
+                self._of_floats([], inputs[:3], inputs[3:5])
         return True
 
     def _of_floats(self, first: list[str], arguments: list[str], y: list[str]) -> None:

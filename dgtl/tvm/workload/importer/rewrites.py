@@ -48,15 +48,9 @@ OPSET_AT_LEAST, OPSET = 13, 17
 """Models of an older operator set than the first are converted to the second: from 13 on axes are
 inputs and Softmax is of one axis, as TVM has them."""
 
-DOMAINS = {
-    "Attention": (MICROSOFT,),
-    "EmbedLayerNormalization": (MICROSOFT,),
-    "BiasGelu": (MICROSOFT,),
-    "FastGelu": (MICROSOFT,),
-    "MatMulInteger16": (MICROSOFT,),
-    "Gelu": ("", MICROSOFT),
-}
-"""Whose operators TVM's are, where not ONNX's own: it looks at the name alone."""
+DOMAINS: dict[str, tuple[str, ...]] = {"Attention": (), "MatMulInteger16": (MICROSOFT,)}
+"""Whose operators TVM's are, where not ONNX's own: it looks at the name alone. Its Attention is
+ONNX Runtime's in part, which is written out (`contrib`)."""
 
 
 def newer(model: onnx.ModelProto) -> onnx.ModelProto:
