@@ -40,8 +40,14 @@ ROOT, INLINE = -1, -2
 """Compute locations that are no loop: a nest of its own, or inlined into the consumer."""
 
 
-def rules(kind: str) -> list[ms.ScheduleRule]:
-    """Schedule rules that make the sketches for targets of ``kind``."""
+def rules(kind: str, *, choices: bool = False) -> list[ms.ScheduleRule]:
+    """Schedule rules that make the sketches for targets of ``kind``.
+
+    Args:
+        kind: of the target.
+        choices: what chooses by a condition is inlined too: better not padding, which would be a
+            condition in the innermost loop, but masks, without which no sketch can be made.
+    """
     inline = functools.partial(
         R.AutoInline,
         into_producer=False,
@@ -52,7 +58,7 @@ def rules(kind: str) -> list[ms.ScheduleRule]:
     )
     if kind == "llvm":
         return [
-            inline(disallow_if_then_else=True, require_ordered=True),
+            inline(disallow_if_then_else=not choices, require_ordered=True),
             R.InlineConstantScalars(),
             R.MultiLevelTiling(
                 structure=STRUCTURE[kind],
@@ -71,7 +77,7 @@ def rules(kind: str) -> list[ms.ScheduleRule]:
         return [
             # Padding waits until its copy in shared memory is there, to be computed as that is
             # filled: inlined now, it would be a condition in the innermost loop.
-            inline(disallow_if_then_else=True, require_ordered=False),
+            inline(disallow_if_then_else=not choices, require_ordered=False),
             R.InlineConstantScalars(),
             R.MultiLevelTiling(
                 structure=STRUCTURE[kind],
@@ -134,27 +140,36 @@ class ScheduleSpace:
         self.mod = mod
         self.target = target
         kind = target.kind.name
-        context = ms.TuneContext(
-            mod=mod,
-            target=target,
-            space_generator=ms.space_generator.PostOrderApply(
-                sch_rules=rules(kind), postprocs=postprocessors(kind), mutator_probs={}
-            ),
-            search_strategy="replay-trace",
-            rand_state=1,
-        )
-        self._context = context
         try:
-            sketches = [sketch.trace for sketch in context.generate_design_space()]
-        except Exception as error:
-            reason = str(error).strip().splitlines()[-1:]
-            raise NoSpaceError(f"TVM makes no sketch of it: {''.join(reason)[:200]}") from error
+            sketches = self._generated(rules(kind))
+        except Exception:
+            try:
+                sketches = self._generated(rules(kind, choices=True))
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1:]
+                text = f"TVM makes no sketch of it: {''.join(reason)[:200]}"
+                raise NoSpaceError(text) from error
         self._sketches, knobs = self._alike(sketches, STRUCTURE[kind])
         self._samples = [_sampling(sketch) for sketch in self._sketches]
         sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
         knobs = (sketch, *knobs)
         self.space = DesignSpace(knobs, STRUCTURE[kind], self._limits(knobs))
         self._texts = {TraceText.of(trace).text: i for i, trace in enumerate(self._sketches)}
+
+    def _generated(self, schedule_rules: list[ms.ScheduleRule]) -> list[Trace]:
+        """The sketches that rules make of the function."""
+        self._context = ms.TuneContext(
+            mod=self.mod,
+            target=self.target,
+            space_generator=ms.space_generator.PostOrderApply(
+                sch_rules=schedule_rules,
+                postprocs=postprocessors(self.target.kind.name),
+                mutator_probs={},
+            ),
+            search_strategy="replay-trace",
+            rand_state=1,
+        )
+        return [sketch.trace for sketch in self._context.generate_design_space()]
 
     def _alike(
         self, sketches: Sequence[Trace], structure: str

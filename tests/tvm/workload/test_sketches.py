@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx_models as forms
 import pytest
 import tvm
 from tvm.ir import assert_structural_equal
@@ -13,9 +14,12 @@ from tvm.s_tir.meta_schedule import TuneContext
 from tvm.s_tir.meta_schedule.space_generator import PostOrderApply
 from tvm_layers import LAYERS, schedules, tuned_function
 
+from dgtl.tvm import hardware as machine
 from dgtl.tvm.measure import workers
+from dgtl.tvm.workload.importer.model import import_model
 from dgtl.tvm.workload.networks import Layer
 from dgtl.tvm.workload.sketches import InvalidConfigurationError, ScheduleSpace, loop_order, rules
+from dgtl.tvm.workload.tasks import extract, lower
 from dgtl.tvm.workload.traces import TraceText
 
 pytestmark = pytest.mark.slow
@@ -210,3 +214,29 @@ dgtl.tvm.allow_intrinsics()
 assert sys.modules[name] is other
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_scores_with_a_mask_that_is_chosen_have_sketches():
+    """As attention of transformers is exported: the mask is And, then Where of two numbers."""
+    given = forms.model(
+        [
+            forms.node("And", "rows columns", "seen"),
+            forms.node("Where", "seen none much", "mask"),
+            forms.node("MatMul", "q k", "scores"),
+            forms.node("Add", "scores mask", "y"),
+        ],
+        [
+            forms.value("q", [1, 2, 8, 4]),
+            forms.value("k", [1, 2, 4, 8]),
+            forms.value("rows", [1, 1, 8, 1], forms.BOOL),
+            forms.value("columns", [1, 1, 1, 8], forms.BOOL),
+        ],
+        [forms.value("y", [1, 2, 8, 8])],
+        [forms.constant("none", 0.0, np.float32), forms.constant("much", -1e4, np.float32)],
+    )
+    hardware = machine.detect(1)
+    target = tvm.target.Target(hardware.target)
+    network = lower(import_model(given).model, target)
+    (layer,) = [f for f in extract(network, hardware) if f.task is not None]
+    assert "where" in layer.name
+    assert ScheduleSpace(layer.mod, target).space.size > 1000

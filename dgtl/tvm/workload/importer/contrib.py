@@ -57,35 +57,42 @@ def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Where one needs shapes to be written out, it waits until those before it are.
     """
-    left = sum(_writes(node) is not None for node in model.graph.node)
+    left = _left(model)
     while left:
         model, before = _once(model), left
-        left = sum(_writes(node) is not None for node in model.graph.node)
+        left = _left(model)
         if left == before:
             break
     return model
+
+
+def _left(model: onnx.ModelProto) -> int:
+    opset = opset_of(model)
+    return sum(_writes(node, opset) is not None for node in model.graph.node)
 
 
 def _once(model: onnx.ModelProto) -> onnx.ModelProto:
     complete = inferred(model)
     known, types = shapes(complete), element_types(complete)
     types |= {weight.name: weight.data_type for weight in model.graph.initializer}
+    opset = opset_of(model)
 
     def write(node: onnx.NodeProto) -> Writer | None:
-        if (how := _writes(node)) is None:
+        if (how := _writes(node, opset)) is None:
             return None
-        fused = _Fused(node, known, types, opset_of(model))
+        fused = _Fused(node, known, types, opset)
         return fused.writer if how(fused) else None
 
     return replaced(model, write)
 
 
-def _writes(node: onnx.NodeProto) -> Callable[[_Fused], bool] | None:
+def _writes(node: onnx.NodeProto, opset: int) -> Callable[[_Fused], bool] | None:
     """What writes a node out; None where it is none of these."""
-    domain = "" if node.domain in OWN else node.domain
-    if (domain, node.op_type) == ("", "SimplifiedLayerNormalization"):
-        return _Fused.simplified_norm
-    return WRITERS.get(node.op_type) if domain == MICROSOFT else None
+    if node.domain == MICROSOFT:
+        return WRITERS.get(node.op_type)
+    if node.domain in OWN and (node.op_type != "LayerNormalization" or opset < LAYER_NORM):
+        return NOT_ONNX.get(node.op_type)
+    return None
 
 
 class _Fused:
@@ -177,13 +184,20 @@ class _Fused:
         self._normalised(self._sum(x, skip, bias), gamma, "", self.outputs[0], centred=False)
         return not any(self.outputs[1:3])
 
+    def norm(self) -> bool:
+        """LayerNormalization of the last axis, in models older than that."""
+        return self._norm(self.inputs[2], centred=True)
+
     def simplified_norm(self) -> bool:
-        """SimplifiedLayerNormalization of the last axis, ONNX's RMSNormalization."""
+        """SimplifiedLayerNormalization of the last axis, which is ONNX's RMSNormalization."""
+        return self._norm("", centred=False)
+
+    def _norm(self, beta: str, *, centred: bool) -> bool:
         x, gamma = self.inputs[:2]
         rank = len(self.known.get(x, ()))
         self.attributes.setdefault("epsilon", 1e-5)
-        self._normalised(x, gamma, "", self.outputs[0], centred=False)
-        return self.attributes.get("axis", -1) in (-1, rank - 1) and not self.outputs[1]
+        self._normalised(x, gamma, beta, self.outputs[0], centred=centred)
+        return self.attributes.get("axis", -1) in (-1, rank - 1) and not any(self.outputs[1:])
 
     def gelu(self) -> bool:
         """Gelu and BiasGelu: x P(X < x) of a normal X, x with a bias."""
@@ -371,3 +385,9 @@ WRITERS = {
     "TransposeMatMul": _Fused.matmul,
 }
 """By the names of the operators, what writes them out and says whether it could."""
+
+NOT_ONNX = {
+    "LayerNormalization": _Fused.norm,
+    "SimplifiedLayerNormalization": _Fused.simplified_norm,
+}
+"""The same of what ONNX Runtime puts among ONNX's operators, the first before ONNX did."""

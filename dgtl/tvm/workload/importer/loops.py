@@ -1,8 +1,8 @@
-"""Loops of a known length, written out step by step.
+"""Loops and scans of a known length, written out step by step.
 
 Exporters make them of what goes over a list in the model's own program: parts of a split, levels of
 a pyramid; those of TensorFlow of recurrent layers, which count their steps themselves.
-https://onnx.ai/onnx/operators, Loop.
+https://onnx.ai/onnx/operators, Loop and Scan.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from dgtl.tvm.workload.importer.graph import (
     OWN,
     Writer,
     attributes_of,
+    inferred,
     numbers,
     opset_of,
     reads,
     renamed,
     replaced,
+    shapes,
 )
 
 if TYPE_CHECKING:
@@ -36,17 +38,21 @@ MOST = 10_000
 
 
 def unrolled(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model without loops, as far as their lengths are known.
+    """A model without loops and scans, as far as their lengths are known.
 
     The model itself where there is none. Loops within loops are written out once those are.
     """
     if opset_of(model) < AXES_ARE_INPUTS or not any(
-        node.op_type == "Loop" for node in model.graph.node
+        node.op_type in ("Loop", "Scan") for node in model.graph.node
     ):
         return model
     constants = numbers(model)
+    scans = any(node.op_type == "Scan" for node in model.graph.node)
+    extents = shapes(inferred(model)) if scans else {}
 
     def write(node: onnx.NodeProto) -> Writer | None:
+        if node.op_type == "Scan" and node.domain in OWN:
+            return _scanned(node, extents)
         steps = _steps(node, constants, model.opset_import)
         return None if steps is None else _written(node, steps)
 
@@ -132,32 +138,79 @@ def _shape(value: onnx.ValueInfoProto) -> list[int]:
 
 
 def _written(node: onnx.NodeProto, steps: int) -> Writer:
-    """The nodes of all steps, the results under the names that the loop gives them."""
+    """The nodes of all steps of a loop, the results under the names that it gives them."""
     body = attributes_of(node)["body"]
     writer = Writer(next(filter(None, node.output)))
-    carried = list(node.input[2:])
     # Inputs of the body are step, condition and what is carried on; its outputs the latter two, and
     # what is collected of every step.
-    inputs = [value.name for value in body.input]
-    outputs = [value.name for value in body.output][1:]
-    collected: list[list[str]] = [[] for _ in outputs[len(carried) :]]
+    carried = list(node.input[2:])
+    n = len(carried)
+    collected: list[list[str]] = []
     condition = writer.constant(np.array(True))
     for step in range(steps):
         number = writer.constant(np.full(_shape(body.input[0]), step))
-        names = dict(zip(inputs, [number, condition, *carried], strict=True))
-        own = renamed(body, names, f"{writer.stem}/{step}/")
-        writer.nodes += own.node
-        writer.weights += own.initializer
-        results = [names.get(name, name) for name in outputs]
-        carried = results[: len(carried)]
-        for values, name in zip(collected, results[len(carried) :], strict=True):
-            values.append(name)
+        _, *results = _step(writer, body, [number, condition, *carried], step)
+        carried, rows = results[:n], results[n:]
+        collected.append(rows)
+    _results(writer, node, carried, [(rows, 0) for rows in zip(*collected, strict=True)])
+    return writer
+
+
+def _scanned(node: onnx.NodeProto, extents: Mapping[str, tuple[int, ...]]) -> Writer | None:
+    """The same of a Scan, which goes over the parts of tensors; None where they are not known."""
+    given = attributes_of(node)
+    if not all(node.input):
+        return None  # up to operator set 8 lengths come first, and all is of batches
+    body, m = given["body"], given["num_scan_inputs"]
+    carried, parts = list(node.input[:-m]), node.input[-m:]
+    n, k = len(carried), len(node.output) - len(carried)
+    axes, backwards = (
+        given.get(name) or [0] * m for name in ("scan_input_axes", "scan_input_directions")
+    )
+    of_results, prepended = (
+        given.get(name) or [0] * k for name in ("scan_output_axes", "scan_output_directions")
+    )
+    shape = extents.get(parts[0], ())
+    steps = shape[axes[0]] if -len(shape) <= axes[0] < len(shape) else 0
+    if not 0 < steps * len(body.node) <= MOST:
+        return None
+    writer = Writer(next(filter(None, node.output)))
+    collected: list[list[str]] = []
+    for step in range(steps):
+        slices = []
+        for x, axis, back in zip(parts, axes, backwards, strict=True):
+            place = writer.constant(np.array(steps - 1 - step if back else step))
+            slices.append(writer.op("Gather", x, place, axis=axis))
+        results = _step(writer, body, [*carried, *slices], step)
+        carried, rows = results[:n], results[n:]
+        collected.append(rows)
+    columns = zip(zip(*collected, strict=True), of_results, prepended, strict=True)
+    rows_of = [(rows[::-1] if first else rows, axis) for rows, axis, first in columns]
+    _results(writer, node, carried, rows_of)
+    return writer
+
+
+def _step(writer: Writer, body: onnx.GraphProto, values: Sequence[str], step: int) -> list[str]:
+    """Writes a body once for these inputs; the names of its results."""
+    names = dict(zip((value.name for value in body.input), values, strict=True))
+    own = renamed(body, names, f"{writer.stem}/{step}/")
+    writer.nodes += own.node
+    writer.weights += own.initializer
+    return [names.get(value.name, value.name) for value in body.output]
+
+
+def _results(
+    writer: Writer,
+    node: onnx.NodeProto,
+    carried: Sequence[str],
+    collected: Sequence[tuple[Sequence[str], int]],
+) -> None:
+    """Gives the results their names: what was carried last, and what all steps gave, by axis."""
     for name, value in zip(node.output, carried, strict=False):
         if name:
             writer.op("Identity", value, name=name)
-    axis = writer.constant([0])
-    for name, values in zip(node.output[len(carried) :], collected, strict=False):
+    for name, (values, axis) in zip(node.output[len(carried) :], collected, strict=False):
         if name:
-            rows = [writer.op("Unsqueeze", value, axis) for value in values]
-            writer.op("Concat", *rows, name=name, axis=0)
-    return writer
+            place = writer.constant([axis])
+            rows = [writer.op("Unsqueeze", value, place) for value in values]
+            writer.op("Concat", *rows, name=name, axis=axis)

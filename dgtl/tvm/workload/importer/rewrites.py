@@ -210,7 +210,7 @@ def _with_pads(
 
 
 def _turned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A model without ReverseSequence of one known length, as RNNs of TensorFlow have it."""
+    """A model without ReverseSequence of known lengths, as RNNs of TensorFlow have it."""
     if all(node.op_type != "ReverseSequence" for node in model.graph.node):
         return model
     constants = {w.name: w for w in model.graph.initializer}
@@ -221,16 +221,19 @@ def _turned(model: onnx.ModelProto) -> onnx.ModelProto:
             return None
         axis = attributes_of(node).get("time_axis", 0)
         shape, lengths = extents.get(node.input[0], ()), constants.get(node.input[1])
-        if lengths is None or axis >= len(shape) or not shape[axis]:
+        if lengths is None or len(shape) < 2 or not all(shape[:2]):
             return None
-        n = set(numpy_helper.to_array(lengths).tolist())
-        if len(n) != 1:
-            return None
-        places = np.arange(shape[axis])
-        places[: max(n)] = places[: max(n)][::-1]
+        rows = np.tile(np.arange(shape[axis]), (shape[1 - axis], 1))
+        for row, n in zip(rows, numpy_helper.to_array(lengths), strict=True):
+            row[:n] = row[:n][::-1]
         writer = Writer(node.output[0])
-        kept = {"name": node.output[0], "axis": axis}
-        writer.op("Gather", node.input[0], writer.constant(places), **kept)
+        if (rows == rows[0]).all():
+            places, name = writer.constant(rows[0]), node.output[0]
+            writer.op("Gather", node.input[0], places, name=name, axis=axis)
+            return writer
+        sequences = np.tile(np.arange(len(rows))[:, None], (1, shape[axis]))
+        places = np.stack([sequences, rows] if axis else [rows.T, sequences.T], axis=-1)
+        writer.op("GatherND", node.input[0], writer.constant(places), name=node.output[0])
         return writer
 
     return replaced(model, write)

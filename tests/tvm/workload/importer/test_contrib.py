@@ -9,7 +9,8 @@ from onnx import TensorProto
 from onnx_models import constant, model, node, value, weight
 
 from dgtl.tvm.deploy.reference import run
-from dgtl.tvm.workload.importer.contrib import MICROSOFT, WRITERS, written_out
+from dgtl.tvm.workload.importer.contrib import MICROSOFT, NOT_ONNX, WRITERS, written_out
+from dgtl.tvm.workload.importer.graph import opset_of
 from dgtl.tvm.workload.importer.model import import_model
 
 IMAGE, ROWS = [1, 4, 6, 6], [2, 5, 8]
@@ -18,7 +19,7 @@ KERNEL, GAMMA, BETA = weight("w", 3, 4, 3, 3), weight("gamma", 8), weight("beta"
 
 def fused(op: str, inputs: str, outputs: str = "y", **attributes) -> onnx.NodeProto:
     made = node(op, inputs, outputs, **attributes)
-    made.domain = "" if op == "SimplifiedLayerNormalization" else MICROSOFT
+    made.domain = "" if op in NOT_ONNX else MICROSOFT
     return made
 
 
@@ -110,6 +111,12 @@ FORMS = {
         [GAMMA, BETA],
         opset=13,
     ),
+    "norm_before_onnx_had_it": form(
+        [fused("LayerNormalization", "x gamma beta", epsilon=1e-3)],
+        {"x": ROWS},
+        [GAMMA, BETA],
+        opset=14,
+    ),
     "root_mean_square": form(
         [fused("SimplifiedLayerNormalization", "x gamma", axis=-1, epsilon=1e-5)],
         {"x": ROWS},
@@ -164,7 +171,8 @@ def test_what_is_written_out_computes_the_same(name):
     given = FORMS[name]
     written = written_out(given)
     assert {n.domain for n in written.graph.node} == {""}
-    assert "SimplifiedLayerNormalization" not in {n.op_type for n in written.graph.node}
+    not_onnx = set(NOT_ONNX) - ({"LayerNormalization"} if opset_of(given) >= 17 else set())
+    assert not not_onnx & {n.op_type for n in written.graph.node}
     values = values_of(given)
     for expected, actual in zip(run(given, values), run(written, values), strict=True):
         assert expected.std() > 1e-2
@@ -173,7 +181,7 @@ def test_what_is_written_out_computes_the_same(name):
 
 def test_every_operator_has_a_form():
     kinds = {n.op_type for given in FORMS.values() for n in given.graph.node} - {"Add", "Cast"}
-    assert kinds == {*WRITERS, "SimplifiedLayerNormalization"} - {"TransposeMatMul"}
+    assert kinds == {*WRITERS, *NOT_ONNX} - {"TransposeMatMul"}
 
 
 @pytest.mark.parametrize(

@@ -199,3 +199,38 @@ def test_a_loop_of_another_length_is_refused_by_name(length, condition):
     assert unrolled(given_).graph.node[0].op_type == "Loop"
     with pytest.raises(ValueError, match=r"Loop \(1\)"):
         import_model(given_)
+
+
+def scanned(body_nodes, results, *, n_states, **attributes) -> onnx.ModelProto:
+    """A scan over the parts of x [2, 6], with a sum as its state where there is one."""
+    axis = (attributes.get("scan_input_axes") or [0])[0]
+    part = [value("part", [6 if axis == 0 else 2])]
+    states = [value("sum", [6 if axis == 0 else 2])] if n_states else []
+    own = helper.make_graph(body_nodes, "body", [*states, *part], results)
+    start = "start " if n_states else ""
+    weights = [constant("start", np.zeros(6 if axis == 0 else 2), np.float32)]
+    made = node("Scan", f"{start}x", "last y" if n_states else "y", body=own, num_scan_inputs=1)
+    made.attribute.extend(helper.make_attribute(name, v) for name, v in attributes.items())
+    return model([made], [X], [Y], weights)
+
+
+SUM = [node("Add", "sum part", "next"), node("Identity", "next", "row")]
+STATE = [value("next", None), value("row", None)]
+
+
+@pytest.mark.parametrize(
+    "given_",
+    [
+        scanned(SUM, STATE, n_states=1),
+        scanned(SUM, STATE, n_states=1, scan_input_axes=[1], scan_output_axes=[1]),
+        scanned(SUM, STATE, n_states=1, scan_input_axes=[-1], scan_output_axes=[-1]),
+        scanned(SUM, STATE, n_states=1, scan_input_directions=[1]),
+        scanned(SUM, STATE, n_states=1, scan_output_directions=[1]),
+        scanned([node("Neg", "part", "row")], [value("row", None)], n_states=0),
+    ],
+)
+def test_a_scan_written_out_computes_what_the_scan_does(given_):
+    written = unrolled(given_)
+    assert "Scan" not in {n.op_type for n in written.graph.node}
+    np.testing.assert_allclose(run(written), run(given_), rtol=1e-6)
+    assert "Scan" not in {n.op_type for n in import_model(given_).model.graph.node}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 from onnx_models import constant, model, value
 
 from dgtl.tvm.deploy.reference import COARSE_TOLERANCE, compare_outputs, run
@@ -64,9 +64,18 @@ def test_one_whose_weights_are_not_known_is_refused_by_name():
         import_model(quantized(1, False, np.int8, known=False))
 
 
-@pytest.mark.parametrize(("lengths", "axis"), [([5, 5], 1), ([3, 3], 1), ([2] * 5, 0)])
-def test_a_sequence_that_is_reversed_by_one_length(lengths, axis):
-    """As TensorFlow's bidirectional layers are exported."""
+@pytest.mark.parametrize(
+    ("lengths", "axis", "kind"),
+    [
+        ([5, 5], 1, "Gather"),
+        ([3, 3], 1, "Gather"),
+        ([2] * 5, 0, "Gather"),
+        ([4, 2], 1, "GatherND"),
+        ([1, 2, 2, 1, 2], 0, "GatherND"),
+    ],
+)
+def test_a_sequence_that_is_reversed(lengths, axis, kind):
+    """As TensorFlow's bidirectional layers are exported, or with lengths of its own for each."""
     reverse = helper.make_node(
         "ReverseSequence", ["x", "n"], ["y"], "r", time_axis=axis, batch_axis=1 - axis
     )
@@ -74,13 +83,14 @@ def test_a_sequence_that_is_reversed_by_one_length(lengths, axis):
         [reverse], [value("x", [2, 5, 3])], [value("y", [2, 5, 3])], [constant("n", lengths)]
     )
     network = import_model(given)
-    assert [n.op_type for n in network.model.graph.node] == ["Gather"]
+    assert [n.op_type for n in network.model.graph.node] == [kind]
     expected, actual = (run(m, network.inputs) for m in (given, network.model))
     assert np.array_equal(expected, actual)
 
 
-def test_a_sequence_that_is_reversed_by_several_lengths_is_refused_by_name():
+def test_a_sequence_that_is_reversed_by_lengths_that_are_computed_is_refused_by_name():
     reverse = helper.make_node("ReverseSequence", ["x", "n"], ["y"], time_axis=1, batch_axis=0)
-    given = model([reverse], [value("x", [2, 5])], [value("y", [2, 5])], [constant("n", [2, 3])])
+    lengths = helper.make_tensor_value_info("n", TensorProto.INT64, [2])
+    given = model([reverse], [value("x", [2, 5]), lengths], [value("y", [2, 5])])
     with pytest.raises(ValueError, match=r"ReverseSequence \(1\)"):
         import_model(given)
