@@ -46,7 +46,10 @@ PRODUCTS = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QGemm": "Gemm"}
 TO_FLOATS = {"MatMulIntegerToFloat", "DynamicQuantizeMatMul"}
 """Products whose scales may be computed, and whose results are floats."""
 
-KINDS = {*OF_FLOATS, *PRODUCTS, *TO_FLOATS}
+OF_BITS = "MatMulNBits"
+"""A product with weights of few bits, a scale and a zero point for each block of a column."""
+
+KINDS = {*OF_FLOATS, *PRODUCTS, *TO_FLOATS, OF_BITS}
 DOMAINS = (*OWN, MICROSOFT)
 
 
@@ -79,8 +82,14 @@ def written_out(model: onnx.ModelProto, remarks: list[str]) -> onnx.ModelProto:
     result = replaced(model, write)
     if not found:
         return model
-    which = "one operator" if found == 1 else f"{found} operators"
-    remarks.append(f"{which} on bytes: computed in float32, and rounded to the same bytes")
+    of_bits = sum(n.op_type == OF_BITS for n in model.graph.node)
+    of_bits -= sum(n.op_type == OF_BITS for n in result.graph.node)
+    if of_bits:
+        times = "once" if of_bits == 1 else f"{of_bits} times"
+        remarks.append(f"weights of few bits ({OF_BITS}, {times}) become floats")
+    if on_bytes := found - of_bits:
+        which = "one operator" if on_bytes == 1 else f"{on_bytes} operators"
+        remarks.append(f"{which} on bytes: computed in float32, and rounded to the same bytes")
     return result
 
 
@@ -122,6 +131,8 @@ class _Operator:
                 self._to_float(inputs[:2], inputs[2:4], inputs[4:6], inputs[6])
             case "DynamicQuantizeMatMul":
                 self._dynamic(*inputs[:5])
+            case "MatMulNBits":
+                return self._of_bits(*inputs[:6])
             case "QLinearConcat":
                 self._of_floats([], list(self.node.input[2:]), inputs[:2])
             case "QLinearWhere":
@@ -212,6 +223,28 @@ class _Operator:
         self.writer.nodes.append(helper.make_node(quantize, [a], made, f"{made[0]}/{quantize}"))
         self._to_float([made[0], b], [made[1], scale], [made[2], zero], bias)
 
+    def _of_bits(self, a: str, b: str, scales: str, zeros: str, groups: str, bias: str) -> bool:
+        """A product with weights [N, blocks, bytes of a block]; False where blocks are mixed."""
+        if groups:
+            return False
+        bits, n, k, size = (self.attributes[name] for name in ("bits", "N", "K", "block_size"))
+        packed, scale = (numpy_helper.to_array(self._constant(name)) for name in (b, scales))
+        blocks = -(-k // size)
+        middle: NDArray[Any] = np.full((n, blocks), 2 ** (bits - 1))
+        if zeros:
+            middle = numpy_helper.to_array(self._constant(zeros)).reshape(n, -1)
+            middle = _unpacked(middle, bits) if middle.dtype == np.uint8 else middle
+        values = _unpacked(packed.reshape(n, -1), bits).reshape(n, blocks, size)
+        factors = scale.reshape(n, blocks, 1).astype(np.float32)
+        weights = (values - middle[:, :blocks, None].astype(np.float32)) * factors
+        columns = weights.reshape(n, -1)[:, :k].T.astype(scale.dtype)
+        name = self.node.output[0]
+        kernel = self.writer.constant(np.ascontiguousarray(columns))
+        product = self._op("MatMul", a, kernel, name="" if bias else name)
+        if bias:
+            self._op("Add", product, bias, name=name)
+        return True
+
     def _op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """A node whose last inputs may be missing; by a new name if none is given."""
         while not inputs[-1]:
@@ -228,3 +261,9 @@ class _Operator:
         if not name:
             return np.asarray(default, np.float32)
         return numpy_helper.to_array(self._constant(name)).astype(np.float32)
+
+
+def _unpacked(packed: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Whole numbers [rows, n] of bytes [rows, m], the lowest bits of each first."""
+    parts = [packed >> shift & (2**bits - 1) for shift in range(0, 8, bits)]
+    return np.stack(parts, axis=-1).reshape(len(packed), -1)

@@ -172,6 +172,32 @@ def test_products_of_which_the_scales_are_computed(op, bias):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("bits", "zeros"), [(4, None), (4, np.uint8), (4, np.float32), (8, None), (8, np.uint8)]
+)
+def test_weights_of_few_bits_are_those_of_onnx_runtime(bits, zeros, bias):
+    n, k, size = 6, 40, 16  # the last of three blocks is filled in part
+    rng = np.random.default_rng(bits)
+    weights = [
+        constant("b", rng.integers(0, 256, (n, 3, size * bits // 8)), np.uint8),
+        constant("scales", rng.uniform(0.01, 0.02, n * 3), np.float32),
+        constant("bias", rng.standard_normal(n), np.float32),
+    ]
+    if zeros is np.uint8:
+        weights.append(constant("zeros", rng.integers(0, 256, (n, -(-3 * bits // 8))), np.uint8))
+    elif zeros is not None:
+        weights.append(constant("zeros", rng.uniform(4, 8, (n, 3)), np.float32))
+    names = f"x b scales {'_' if zeros is None else 'zeros'} _ {'bias' if bias else '_'}"
+    made = node("MatMulNBits", names, "y", N=n, K=k, bits=bits, block_size=size)
+    made.domain = MICROSOFT
+    given = model([made], [value("x", [3, k])], [value("y", [3, n])], weights, domains=[MICROSOFT])
+    network = import_model(given)
+    assert network.remarks == ("weights of few bits (MatMulNBits, once) become floats",)
+    (expected,), (actual,) = (run(m, network.inputs) for m in (given, network.model))
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_a_scale_that_is_computed_is_refused_by_name():
     known = [w for w in FORMS["conv"].graph.initializer if w.name != "ws"]
     given = model(
