@@ -28,6 +28,7 @@ from dgtl.tvm import hardware as machine
 from dgtl.tvm.deploy import network as deploy
 from dgtl.tvm.deploy import reference
 from dgtl.tvm.deploy.library import Library
+from dgtl.tvm.workload.importer.graph import graph_inputs
 from dgtl.tvm.workload.importer.model import Network, import_model
 from dgtl.tvm.workload.importer.to_relax import one_line
 from dgtl.tvm.workload.tasks import lower
@@ -100,7 +101,7 @@ class Test:
         values = (*model.graph.input, *model.graph.output)
         if any(value.type.WhichOneof("value") != "tensor_type" for value in values):
             raise ValueError("sequences or optional values as inputs or outputs")
-        names = [value.name for value in model.graph.input]
+        names = [value.name for value in graph_inputs(model)]
         inputs = {n: _array(files / f"input_{place}.pb") for place, n in enumerate(names)}
         n = len(model.graph.output)
         return cls(model, inputs, [_array(files / f"output_{place}.pb") for place in range(n)])
@@ -134,7 +135,7 @@ HARDWARE = machine.detect(1)
 def _lowered(
     model: onnx.ModelProto, values: Values, scratch: Path
 ) -> tuple[Network, tvm.ir.IRModule]:
-    given = {value.name for value in model.graph.input}
+    given = {value.name for value in graph_inputs(model)}
     file = scratch / "inputs.npz"
     np.savez(file, **{name: value for name, value in values.items() if name in given})
     network = import_model(model, inputs=file)

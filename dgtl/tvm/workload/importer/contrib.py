@@ -16,6 +16,7 @@ from dgtl.tvm.workload.importer.graph import (
     Writer,
     attributes_of,
     element_types,
+    hollow,
     inferred,
     opset_of,
     replaced,
@@ -55,15 +56,19 @@ ACTIVATIONS = {
 def written_out(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model without these operators, the model itself where there is none.
 
-    Where one needs shapes to be written out, it waits until those before it are.
+    Where shapes or types of what goes into one are not known, it waits until those before it are
+    written out. The rest stays, as do nodes that say what is not done here.
     """
-    left = _left(model)
-    while left:
-        model, before = _once(model), left
-        left = _left(model)
-        if left == before:
-            break
-    return model
+    if not _left(model):
+        return model
+    light, before = hollow(model), None
+    while (left := _left(light)) and left != before:
+        light, before = _once(light), left
+    values = {weight.name: weight for weight in model.graph.initializer}
+    weights = [values.get(weight.name, weight) for weight in light.graph.initializer]
+    del light.graph.initializer[:]
+    light.graph.initializer.extend(weights)
+    return light
 
 
 def _left(model: onnx.ModelProto) -> int:
@@ -79,6 +84,8 @@ def _once(model: onnx.ModelProto) -> onnx.ModelProto:
 
     def write(node: onnx.NodeProto) -> Writer | None:
         if (how := _writes(node, opset)) is None:
+            return None
+        if not any(types.get(name) in FLOATS for name in node.input):
             return None
         fused = _Fused(node, known, types, opset)
         return fused.writer if how(fused) else None
@@ -113,8 +120,7 @@ class _Fused:
         opset: int,
     ):
         self.inputs, self.known = [*node.input, *[""] * 10], known
-        kinds = (types.get(name) for name in node.input)
-        self.type = next((kind for kind in kinds if kind in FLOATS), TensorProto.FLOAT)
+        self.type = next(types[name] for name in node.input if types.get(name) in FLOATS)
         self.outputs = [*node.output, *[""] * 4]
         self.opset = opset
         self.attributes: dict[str, Any] = attributes_of(node)

@@ -213,10 +213,12 @@ def test_shapes_behind_unknown_operators_are_found_one_after_the_other():
 
 
 def test_numbers_are_of_the_type_of_what_they_meet():
-    nodes = [node("Cast", "x", "h", to=TensorProto.FLOAT16), fused("QuickGelu", "h", "g")]
-    nodes.append(node("Cast", "g", "y", to=TensorProto.FLOAT))
+    """Of the second operator that is known once the first is written out."""
+    plain = [fused("QuickGelu", "x", "g"), fused("QuickGelu", "g")]
+    half = [node("Cast", "x", "h", to=TensorProto.FLOAT16), fused("QuickGelu", "h", "f")]
+    half += [fused("QuickGelu", "f", "g"), node("Cast", "g", "y", to=TensorProto.FLOAT)]
     (expected,), (actual,) = (
         run(written_out(form(made, {"x": ROWS})), values_of(form(made, {"x": ROWS})))
-        for made in ([fused("QuickGelu", "x")], nodes)
+        for made in (plain, half)
     )
     np.testing.assert_allclose(actual, expected, atol=5e-3)
