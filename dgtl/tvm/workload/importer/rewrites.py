@@ -57,12 +57,15 @@ def newer(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model of an old operator set in a new one, else the model itself.
 
     Raises:
-        RuntimeError: ONNX cannot convert it.
+        RuntimeError: ONNX cannot convert it, or makes something else of it.
     """
     opset = opset_of(model)
     if opset >= OPSET_AT_LEAST:
         return model
     converted = version_converter.convert_version(model, OPSET)
+    before, after = shapes(model), shapes(converted)
+    if any(after.get(value.name) != before[value.name] for value in model.graph.input):
+        raise RuntimeError("inputs would change (a Scan of operator set 8 is of batches)")
     if opset <= 10:
         # Up to 10 a new place is the old one times the scale, rounded down; later ones must say so,
         # which the converter forgets.

@@ -234,3 +234,11 @@ def test_a_scan_written_out_computes_what_the_scan_does(given_):
     assert "Scan" not in {n.op_type for n in written.graph.node}
     np.testing.assert_allclose(run(written), run(given_), rtol=1e-6)
     assert "Scan" not in {n.op_type for n in import_model(given_).model.graph.node}
+
+
+def test_a_scan_over_batches_as_of_operator_set_8_is_refused_by_name():
+    own = helper.make_graph(SUM, "body", [value("sum", [2]), value("part", [2])], STATE)
+    made = node("Scan", "_ start x", "last y", body=own, num_scan_inputs=1)
+    inputs = [value("start", [1, 2]), value("x", [1, 3, 2])]
+    with pytest.raises(ValueError, match=r"Scan \(1\)"):
+        import_model(model([made], inputs, [value("y", [1, 3, 2])], opset=8))
