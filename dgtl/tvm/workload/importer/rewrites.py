@@ -53,6 +53,10 @@ DOMAINS: dict[str, tuple[str, ...]] = {"Attention": (), "MatMulInteger16": (MICR
 ONNX Runtime's in part, which is written out (`contrib`)."""
 
 
+LAID_OUT = "com.microsoft.nchwc::"
+"""What ONNX Runtime makes of convolutions when it optimizes for the processor it runs on."""
+
+
 def newer(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model of an old operator set in a new one, else the model itself.
 
@@ -294,5 +298,10 @@ def check_operators(model: onnx.ModelProto, allowed: Collection[str] = ()) -> No
             advice = (
                 f"; which branch of an If is taken depends on {' and '.join(selectors)}: "
                 f"workload.constants='{{{values}}}' settles it"
+            )
+        elif any(name.startswith(LAID_OUT) for name in counts):
+            advice = (
+                "; ONNX Runtime has laid this file out for its own processor: save it with "
+                "ORT_ENABLE_EXTENDED at most, or take the file from before"
             )
         raise ValueError(f"TVM cannot import {kinds}: {', '.join(said)}{advice}")

@@ -250,6 +250,18 @@ REFUSED = {
         {},
         "TVM cannot import 2 kinds of operators: Loop (1), com.microsoft::GroupNorm (2 times)",
     ),
+    "laid out": (
+        forms.model(
+            [node("Conv", "x w", "y", domain="com.microsoft.nchwc")],
+            [value("x", [1, 4, 8, 8])],
+            [value("y", None)],
+            [weight("w", 8, 4, 3, 3)],
+            domains=["com.microsoft.nchwc"],
+        ),
+        {},
+        "com.microsoft.nchwc::Conv (1); ONNX Runtime has laid this file out for its own processor: "
+        "save it with ORT_ENABLE_EXTENDED",
+    ),
     "depends on values": (
         forms.tail_in_the_middle(),
         {},
