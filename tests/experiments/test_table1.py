@@ -112,7 +112,20 @@ def test_the_paper_budget_is_the_papers(tmp_path):
     assert settings["autotvm"]["budget"]["trials"] == 1000
     assert settings["random"]["budget"]["trials"] == 1000
     assert settings["autotvm"]["model"]["early_stopping"] == 600
-    assert settings["dgp"]["budget"]["trials"] is None
+    assert settings["dgp_paper"]["budget"]["tuning_set"] == 64
+    assert settings["dgp_paper"]["budget"]["trials"] is None
+
+
+@pytest.mark.parametrize("budget", ["default", "paper"])
+def test_each_method_is_as_it_is_by_default(budget, tmp_path):
+    """But for those that learn from nothing, which get more trials."""
+    for cell in cells(budget, networks=["resnet18"], root=tmp_path):
+        settings = resolved(cell.overrides)
+        plain = resolved((f"model={cell.model}", "workload=resnet18"))
+        learns = cell.model in ("dgp", "dgp_paper", "xgb_transfer")
+        trials = {} if learns else {"trials": settings["budget"]["trials"]}
+        assert settings["budget"] == {**plain["budget"], **trials}, cell.model
+        assert settings["scheduler"] is None
 
 
 def test_what_the_command_line_says_wins_over_the_budget(tmp_path):
