@@ -1,13 +1,13 @@
 """Every test of an operator that comes with the onnx package: imported, built untuned, and run.
 
-    python scripts/check_nodes.py                    # all, a quarter of an hour on one core
+    python scripts/check_nodes.py                    # all, eight minutes on one core
     python scripts/check_nodes.py softmax reduce     # whose name has one of these
 
 What computes something else than the test says and than ONNX Runtime does, and what breaks, is
-printed and the exit code 1.
-What is refused in one line is counted by that line. Where values of an input decide shapes, as they
-do of most axes and sizes in these tests, they become constants. Left out are operators of training,
-of text and of types that no network is computed in. Ends with one line of JSON.
+printed and the exit code 1. What is refused in one line is counted by that line. Where values of an
+input decide shapes, as they do of most axes and sizes in these tests, they become constants. Left
+out are operators of training, of text and of types that no network is computed in. Ends with one
+line of JSON.
 """
 
 from __future__ import annotations

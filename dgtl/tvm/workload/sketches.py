@@ -142,13 +142,8 @@ class ScheduleSpace:
         kind = target.kind.name
         try:
             sketches = self._generated(rules(kind))
-        except Exception:
-            try:
-                sketches = self._generated(rules(kind, choices=True))
-            except Exception as error:
-                reason = str(error).strip().splitlines()[-1:]
-                text = f"TVM makes no sketch of it: {''.join(reason)[:200]}"
-                raise NoSpaceError(text) from error
+        except NoSpaceError:
+            sketches = self._generated(rules(kind, choices=True))
         self._sketches, knobs = self._alike(sketches, STRUCTURE[kind])
         self._samples = [_sampling(sketch) for sketch in self._sketches]
         sketch = Knob.choice("sketch", "sketch", tuple(range(len(self._sketches))))
@@ -157,7 +152,7 @@ class ScheduleSpace:
         self._texts = {TraceText.of(trace).text: i for i, trace in enumerate(self._sketches)}
 
     def _generated(self, schedule_rules: list[ms.ScheduleRule]) -> list[Trace]:
-        """The sketches that rules make of the function."""
+        """The sketches that rules make of the function. Raises NoSpaceError where they cannot."""
         self._context = ms.TuneContext(
             mod=self.mod,
             target=self.target,
@@ -169,7 +164,11 @@ class ScheduleSpace:
             search_strategy="replay-trace",
             rand_state=1,
         )
-        return [sketch.trace for sketch in self._context.generate_design_space()]
+        try:
+            return [sketch.trace for sketch in self._context.generate_design_space()]
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1:]
+            raise NoSpaceError(f"TVM makes no sketch of it: {''.join(reason)[:200]}") from error
 
     def _alike(
         self, sketches: Sequence[Trace], structure: str

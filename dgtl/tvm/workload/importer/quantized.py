@@ -211,10 +211,7 @@ class _Operator:
         """A product of whole numbers in float32, scaled by what may be computed, and a bias."""
         product = self._op("MatMulInteger", *arguments, *zeros)
         real = self._op("Cast", product, to=helper.TensorProto.FLOAT)
-        name = self.node.output[0]
-        scaled = self._op("Mul", real, self._op("Mul", *scales), name="" if bias else name)
-        if bias:
-            self._op("Add", scaled, bias, name=name)
+        self._with_bias("Mul", real, self._op("Mul", *scales), bias)
 
     def _dynamic(self, a: str, b: str, scale: str, zero: str, bias: str) -> None:
         """A product with an argument in float32, of which bytes are made."""
@@ -238,12 +235,15 @@ class _Operator:
         factors = scale.reshape(n, blocks, 1).astype(np.float32)
         weights = (values - middle[:, :blocks, None].astype(np.float32)) * factors
         columns = weights.reshape(n, -1)[:, :k].T.astype(scale.dtype)
-        name = self.node.output[0]
-        kernel = self.writer.constant(np.ascontiguousarray(columns))
-        product = self._op("MatMul", a, kernel, name="" if bias else name)
-        if bias:
-            self._op("Add", product, bias, name=name)
+        self._with_bias("MatMul", a, self.writer.constant(np.ascontiguousarray(columns)), bias)
         return True
+
+    def _with_bias(self, kind: str, a: str, b: str, bias: str) -> None:
+        """The node's result: that of an operator, and a bias where there is one."""
+        name = self.node.output[0]
+        result = self._op(kind, a, b, name="" if bias else name)
+        if bias:
+            self._op("Add", result, bias, name=name)
 
     def _op(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """A node whose last inputs may be missing; by a new name if none is given."""

@@ -52,7 +52,6 @@ DOMAINS: dict[str, tuple[str, ...]] = {"Attention": (), "MatMulInteger16": (MICR
 """Whose operators TVM's are, where not ONNX's own: it looks at the name alone. Its Attention is
 ONNX Runtime's in part, which is written out (`contrib`)."""
 
-
 LAID_OUT = "com.microsoft.nchwc::"
 """What ONNX Runtime makes of convolutions when it optimizes for the processor it runs on."""
 

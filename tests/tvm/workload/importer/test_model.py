@@ -8,15 +8,12 @@ import numpy as np
 import onnx
 import onnx_models as forms
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from onnx import TensorProto
 from onnx_models import BOOL, FLOAT, IMAGE, INT64, constant, node, value, weight
 
 from dgtl.core.model_file import file_digest, read_model
 from dgtl.tvm.deploy.reference import compare_outputs, expected_outputs, run
 from dgtl.tvm.workload.importer.model import import_model
-from dgtl.tvm.workload.importer.recurrent import unrolled
 from dgtl.tvm.workload.importer.shapes import input_shapes
 from dgtl.tvm.workload.importer.to_relax import to_relax
 
@@ -388,55 +385,6 @@ def test_inputs_that_do_not_fit_are_told(tmp_path, arrays, line):
         np.savez(path, **arrays)
     with pytest.raises(ValueError, match=line):
         import_model(forms.dense([value("x", [1, 4])]), inputs=path)
-
-
-# --- recurrent layers --------------------------------------------------------------------------
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    kind=st.sampled_from(["LSTM", "GRU", "RNN"]),
-    steps=st.integers(1, 4),
-    batch=st.integers(1, 3),
-    hidden=st.integers(1, 4),
-    direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
-    bias=st.booleans(),
-    initial=st.booleans(),
-    lengths=st.booleans(),
-    last_alone=st.booleans(),
-    clip=st.sampled_from([None, 0.1]),
-    own=st.fixed_dictionaries(
-        {"peepholes": st.booleans(), "linear_before_reset": st.integers(0, 1)}
-    ),
-    relu=st.booleans(),
-)
-def test_an_unrolled_layer_computes_what_the_recurrent_one_does(
-    kind, direction, last_alone, clip, own, relu, **shape
-):
-    attributes = {} if clip is None else {"clip": clip}
-    if kind == "LSTM":
-        attributes["peepholes"] = own["peepholes"]
-    if kind == "GRU":
-        attributes["linear_before_reset"] = own["linear_before_reset"]
-    if relu:
-        gates = {"LSTM": ["Sigmoid", "Relu", "Tanh"], "GRU": ["Sigmoid", "Relu"], "RNN": ["Relu"]}
-        attributes["activations"] = gates[kind] * (2 if direction == "bidirectional" else 1)
-    outputs = "_ h" if last_alone else {"LSTM": "y h c"}.get(kind, "y h")
-    model = forms.recurrent(kind, direction=direction, outputs=outputs, **shape, **attributes)
-    written = unrolled(model)
-    assert not {"LSTM", "GRU", "RNN"} & {n.op_type for n in written.graph.node}
-    network = import_model(model)
-    expected = run(model, network.inputs)
-    for actual in (run(written, network.inputs), run(network.model, network.inputs)):
-        for e, a in zip(expected, actual, strict=True):
-            np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-6)
-
-
-def test_a_recurrent_layer_of_lengths_that_vary_is_refused_by_name():
-    model = forms.recurrent("GRU", lengths=True)
-    model.graph.initializer[-1].CopyFrom(constant("lengths", [4, 2], np.int32))
-    with pytest.raises(ValueError, match=r"TVM cannot import a kind of operator: GRU \(1\)"):
-        import_model(model)
 
 
 # --- tails -------------------------------------------------------------------------------------
